@@ -1,0 +1,239 @@
+package payout
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strings"
+	"time"
+
+	"pikepayouts/secret"
+	"pikepayouts/strictjson"
+)
+
+// Request is the one argument of PayoutWorkflow.
+type Request struct {
+	// PayoutID is the caller's idempotency key and the tail of the workflow id.
+	PayoutID      string        `json:"payout_id"`
+	AmountDetails AmountDetails `json:"amount_details"`
+	Destination   Destination   `json:"destination"`
+	Recipient     Recipient     `json:"recipient"`
+	Customer      *Customer     `json:"customer,omitempty"`
+	Policy        Policy        `json:"policy,omitzero"`
+}
+
+// Destination is where the money goes: exactly one field is set.
+type Destination struct {
+	TokenizedCard *TokenizedCard `json:"tokenized_card,omitempty"`
+	EncryptedCard *EncryptedCard `json:"encrypted_card,omitempty"`
+	Recurrent     *Recurrent     `json:"recurrent,omitempty"`
+}
+
+// TokenizedCard is a card token of Pike's tokenize/elements.
+type TokenizedCard struct {
+	Token secret.String `json:"token"`
+}
+
+// EncryptedCard is a card number hash of Pike's widget.
+type EncryptedCard struct {
+	NumberHash secret.String `json:"number_hash"`
+}
+
+// Recurrent is a token of Pike for recurring payouts.
+type Recurrent struct {
+	Token secret.String `json:"token"`
+}
+
+// Recipient is Pike's participant. FullName is required; Pike's other fields
+// (country_iso3, city, ...) pass through unread.
+type Recipient struct {
+	FullName secret.String
+	Other    map[string]json.RawMessage
+}
+
+// Customer is the caller's own user, passed to Pike as it is.
+type Customer struct {
+	Reference secret.String `json:"reference,omitempty"`
+	Contacts  []Contact     `json:"contacts,omitempty"`
+}
+
+// Contact is one way to reach the customer.
+type Contact struct {
+	Email secret.String `json:"email,omitempty"`
+	Phone secret.String `json:"phone,omitempty"`
+}
+
+// FieldError names the field of a request that is wrong and says what it must be.
+type FieldError struct {
+	Field, Problem string
+}
+
+func (e *FieldError) Error() string { return e.Field + ": " + e.Problem }
+
+// ParseRequest decodes and validates a request. Unknown, repeated or
+// misspelled fields are refused: a misspelled policy must not become a default.
+// The error joins one *FieldError per problem that Validate finds.
+func ParseRequest(data []byte) (Request, error) {
+	var r Request
+	if err := strictjson.UnmarshalKnown(data, &r); err != nil {
+		var wrongType *json.UnmarshalTypeError
+		if errors.As(err, &wrongType) {
+			return Request{}, &FieldError{Field: wrongType.Field, Problem: fmt.Sprintf("must be %s, not a JSON %s", wrongType.Type, wrongType.Value)}
+		}
+		return Request{}, fmt.Errorf("request: %w", err)
+	}
+	r = r.Normalized()
+	return r, r.Validate()
+}
+
+// Normalized returns the request as it is stored: currency in lower case.
+func (r Request) Normalized() Request {
+	r.AmountDetails.Currency = strings.ToLower(r.AmountDetails.Currency)
+	return r
+}
+
+// Validate reports every problem at once, each as a *FieldError.
+func (r Request) Validate() error {
+	var problems []error
+	problem := func(field, format string, args ...any) {
+		problems = append(problems, &FieldError{Field: field, Problem: fmt.Sprintf(format, args...)})
+	}
+	if !ValidID(r.PayoutID) {
+		problem("payout_id", "must be 1-64 characters of A-Z a-z 0-9 . _ -")
+	}
+	if r.AmountDetails.Amount <= 0 {
+		problem("amount_details.amount", "must be a positive integer in minor units, not %d", r.AmountDetails.Amount)
+	}
+	if _, known := minorUnits(r.AmountDetails.Currency); !known {
+		problem("amount_details.currency", "must be an ISO 4217 code such as eur")
+	}
+	r.Destination.validate(problem)
+	if strings.TrimSpace(r.Recipient.FullName.Reveal()) == "" {
+		problem("recipient.full_name", "is required")
+	}
+	r.Policy.validate(problem)
+	return errors.Join(problems...)
+}
+
+// Fingerprint is a hash over everything that was ordered, defaults included.
+// Two starts of one payout id are the same order only if it is equal.
+func (r Request) Fingerprint() string {
+	r = r.Normalized()
+	r.Policy = r.Policy.WithDefaults()
+	canonical, err := json.Marshal(r)
+	if err != nil { // only a hand-made Recipient.Other can hold invalid JSON
+		canonical = fmt.Appendf(nil, "unmarshalable: %v", err)
+	}
+	sum := sha256.Sum256(canonical)
+	return hex.EncodeToString(sum[:])
+}
+
+// LogValue implements slog.LogValuer; a Request as JSON would show its secrets.
+func (r Request) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("payout_id", r.PayoutID), slog.String("amount", r.AmountDetails.String()),
+		slog.String("destination", r.Destination.Kind()))
+}
+
+// Kind names the destination in Pike's words, "" if none is set.
+func (d Destination) Kind() string {
+	switch {
+	case d.TokenizedCard != nil:
+		return "tokenized_card"
+	case d.EncryptedCard != nil:
+		return "encrypted_card"
+	case d.Recurrent != nil:
+		return "recurrent"
+	}
+	return ""
+}
+
+// Value returns the token or hash of the destination that is set.
+func (d Destination) Value() secret.String {
+	switch {
+	case d.TokenizedCard != nil:
+		return d.TokenizedCard.Token
+	case d.EncryptedCard != nil:
+		return d.EncryptedCard.NumberHash
+	case d.Recurrent != nil:
+		return d.Recurrent.Token
+	}
+	return ""
+}
+
+var hex64Pattern = regexp.MustCompile(`^[0-9A-Fa-f]{64}$`)
+
+func (d Destination) validate(problem func(field, format string, args ...any)) {
+	set := 0
+	for _, isSet := range []bool{d.TokenizedCard != nil, d.EncryptedCard != nil, d.Recurrent != nil} {
+		if isSet {
+			set++
+		}
+	}
+	if set != 1 {
+		problem("destination", "must have exactly one of tokenized_card, encrypted_card, recurrent; it has %d", set)
+		return
+	}
+	if !hex64Pattern.MatchString(d.Value().Reveal()) {
+		field := map[string]string{"tokenized_card": "token", "encrypted_card": "number_hash", "recurrent": "token"}[d.Kind()]
+		problem("destination."+d.Kind()+"."+field, "must be 64 hex digits")
+	}
+}
+
+const fullNameKey = "full_name"
+
+// MarshalJSON writes full_name and the fields that pass through as one object.
+func (r Recipient) MarshalJSON() ([]byte, error) {
+	object := make(map[string]any, len(r.Other)+1)
+	for key, value := range r.Other {
+		object[key] = value
+	}
+	object[fullNameKey] = r.FullName
+	return json.Marshal(object)
+}
+
+// UnmarshalJSON is the inverse of MarshalJSON.
+func (r *Recipient) UnmarshalJSON(data []byte) error {
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(data, &object); err != nil {
+		return fmt.Errorf("recipient: must be an object: %w", err)
+	}
+	var name string
+	if raw, given := object[fullNameKey]; given {
+		if err := json.Unmarshal(raw, &name); err != nil {
+			return errors.New("recipient.full_name: must be a string")
+		}
+	}
+	delete(object, fullNameKey)
+	if len(object) == 0 {
+		object = nil
+	}
+	*r = Recipient{FullName: secret.String(name), Other: object}
+	return nil
+}
+
+// Format implements fmt.Formatter: the fields that pass through are personal data too.
+func (r Recipient) Format(state fmt.State, verb rune) { r.FullName.Format(state, verb) }
+
+// Duration is a time.Duration whose JSON form is a string such as "30m".
+type Duration time.Duration
+
+// MarshalJSON writes the string form.
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
+
+// UnmarshalJSON reads the string form.
+func (d *Duration) UnmarshalJSON(data []byte) error {
+	var text string
+	if err := json.Unmarshal(data, &text); err != nil {
+		return fmt.Errorf(`a duration must be a string such as "30m", not %s`, data)
+	}
+	parsed, err := time.ParseDuration(text)
+	if err != nil {
+		return fmt.Errorf(`a duration must be a string such as "30m" or "1h30m", not %q`, text)
+	}
+	*d = Duration(parsed)
+	return nil
+}

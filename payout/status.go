@@ -1,0 +1,120 @@
+package payout
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// State is where a payout stands.
+type State string
+
+// The states of a payout, in the order of the happy path, then the way out.
+const (
+	StateCreating         State = "creating"
+	StateStarting         State = "starting"
+	StateAwaitingReady    State = "awaiting_ready"
+	StateAwaitingDecision State = "awaiting_decision"
+	StateConfirming       State = "confirming"
+	StateAwaitingResult   State = "awaiting_result"
+	StateCancelling       State = "cancelling"
+	StateSucceeded        State = "succeeded"
+	StateFailed           State = "failed"
+	StateCancelled        State = "cancelled"
+)
+
+// States lists every state in the order of the happy path.
+func States() []State {
+	return []State{StateCreating, StateStarting, StateAwaitingReady, StateAwaitingDecision, StateConfirming, StateAwaitingResult,
+		StateCancelling, StateSucceeded, StateFailed, StateCancelled}
+}
+
+// Final says whether a payout in this state has ended.
+func (s State) Final() bool {
+	return s == StateSucceeded || s == StateFailed || s == StateCancelled
+}
+
+// AttentionReason says why a person should look. Attention is a flag beside the state.
+type AttentionReason string
+
+// The reasons for attention.
+const (
+	AttentionResultOverdue      AttentionReason = "result_overdue"       // confirmed, no final state within result_timeout
+	AttentionUnresolvedError    AttentionReason = "unresolved_error"     // payout failed and session error: not final at Pike
+	AttentionMismatch           AttentionReason = "mismatch"             // what Pike holds is not what was ordered
+	AttentionPaidWithoutConfirm AttentionReason = "paid_without_confirm" // paid though we did not confirm
+	AttentionConfirmUnknown     AttentionReason = "confirm_unknown"      // the answer to confirm is lost and status has not settled it
+	AttentionPikeUnreachable    AttentionReason = "pike_unreachable"     // no answer from Pike for minutes
+	AttentionConfigRefused      AttentionReason = "config_refused"       // Pike refuses our project, key or rights
+)
+
+// Status is the answer to the query `status` and the result of the workflow.
+type Status struct {
+	PayoutID        string          `json:"payout_id"`
+	State           State           `json:"state"`
+	SessionID       string          `json:"session_id,omitempty"`
+	PikePayoutID    string          `json:"pike_payout_id,omitempty"`
+	AmountDetails   AmountDetails   `json:"amount_details"`
+	Decision        *Decision       `json:"decision,omitempty"`
+	Attention       *Attention      `json:"attention,omitempty"`
+	Error           *Error          `json:"error,omitempty"`
+	Deadline        *time.Time      `json:"deadline,omitempty"`
+	NextStep        string          `json:"next_step,omitempty"`
+	Transitions     []Transition    `json:"transitions,omitempty"`
+	TransactionInfo json.RawMessage `json:"transaction_info,omitempty"`
+	UpdatedAt       time.Time       `json:"updated_at"`
+}
+
+// Decision values.
+const (
+	DecisionConfirm = "confirm"
+	DecisionCancel  = "cancel"
+)
+
+// DecideRequest is the argument of the update `decide`.
+type DecideRequest struct {
+	Decision string `json:"decision"` // DecisionConfirm or DecisionCancel
+	By       string `json:"by"`
+	Reason   string `json:"reason,omitempty"`
+}
+
+// Decision is who decided what. By is a person, or the policy that decided by itself.
+type Decision struct {
+	Value  string    `json:"value"`
+	By     string    `json:"by"`
+	Reason string    `json:"reason,omitempty"`
+	At     time.Time `json:"at"`
+}
+
+// Attention is why and since when a person should look.
+type Attention struct {
+	Reason AttentionReason `json:"reason"`
+	Since  time.Time       `json:"since"`
+	Detail string          `json:"detail,omitempty"`
+}
+
+// Error is what Pike said went wrong, in Pike's words.
+type Error struct {
+	Code        string `json:"code"`
+	Description string `json:"description,omitempty"`
+}
+
+// Transition is one change of state.
+type Transition struct {
+	State State     `json:"state"`
+	At    time.Time `json:"at"`
+	Why   string    `json:"why"`
+}
+
+// Event is what the gateway signals to a payout when a genuine webhook arrives.
+// It is a hint: session/status decides (design §4.2).
+type Event struct {
+	Type          string        `json:"type"`
+	SessionID     string        `json:"session_id"`
+	SessionStatus string        `json:"session_status"`
+	NextAction    string        `json:"next_action,omitempty"`
+	PikePayoutID  string        `json:"pike_payout_id,omitempty"`
+	PayoutStatus  string        `json:"payout_status,omitempty"`
+	AmountDetails AmountDetails `json:"amount_details"`
+	Error         *Error        `json:"error,omitempty"`
+	ReceivedAt    time.Time     `json:"received_at"`
+}
