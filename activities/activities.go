@@ -1,0 +1,265 @@
+// Package activities calls Pike on behalf of a workflow: one activity for each
+// of Pike's methods. Each reports what the session now means for the payout
+// (Phase), or an error with one of three outcomes (see FailureOf).
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+
+	"pikepayouts/payout"
+	"pikepayouts/pike"
+	"pikepayouts/secret"
+)
+
+// Pike is the part of pike.Client that payouts need.
+type Pike interface {
+	CreateSession(ctx context.Context, request pike.CreateSessionRequest, idempotencyKey string) (pike.Session, error)
+	StartPayout(ctx context.Context, request pike.StartPayoutRequest, idempotencyKey string) (pike.Session, error)
+	ConfirmSession(ctx context.Context, sessionID, idempotencyKey string) (pike.Session, error)
+	CancelSession(ctx context.Context, sessionID, idempotencyKey string) (pike.Session, error)
+	SessionStatus(ctx context.Context, sessionID string) (pike.Session, error)
+}
+
+// EarlierSession finds the session that an earlier run of a reset workflow
+// made, "" if none did. See NewEarlierSession.
+type EarlierSession func(ctx context.Context, workflowID, runID string) (string, error)
+
+// Activities is registered with the worker as a whole; its methods are the activities.
+type Activities struct {
+	pike           Pike
+	earlierSession EarlierSession
+}
+
+// New returns the activities over a client of Pike.
+func New(client Pike, earlierSession EarlierSession) *Activities {
+	return &Activities{pike: client, earlierSession: earlierSession}
+}
+
+// Order is what every reading of a session is compared with (hazard A22).
+type Order struct {
+	PayoutID      string               `json:"payout_id"`
+	AmountDetails payout.AmountDetails `json:"amount_details"`
+	Destination   payout.Destination   `json:"destination"`
+	RecipientName secret.String        `json:"recipient_name"`
+}
+
+// OrderOf returns the part of a request that Pike's answers are compared with.
+func OrderOf(request payout.Request) Order {
+	return Order{PayoutID: request.PayoutID, AmountDetails: request.AmountDetails,
+		Destination: request.Destination, RecipientName: request.Recipient.FullName}
+}
+
+// Run tells an activity which run of the workflow came first, so that it can
+// notice a reset: an activity itself only knows the current run (hazard R20).
+type Run struct {
+	OriginalRunID string `json:"original_run_id"`
+}
+
+func (r Run) isReset(info activity.Info) bool {
+	return info.WorkflowExecution.RunID != r.OriginalRunID
+}
+
+// mayHaveBeenSent says whether an earlier send of the same call may be in
+// flight: an operator raised the attempts of this activity (hazard A12), or
+// the run was reset and nobody has waited since (hazard A11).
+func (r Run) mayHaveBeenSent(info activity.Info, settled bool) bool {
+	return info.Attempt > 1 || r.isReset(info) && !settled
+}
+
+// CreateInput is the argument of CreateSession.
+type CreateInput struct {
+	Run
+	PayoutID string `json:"payout_id"`
+}
+
+// StartInput is the argument of StartPayout. The request's policy is not used.
+type StartInput struct {
+	Run
+	SessionID string         `json:"session_id"`
+	Request   payout.Request `json:"request"`
+	// Settled: see SessionInput.
+	Settled bool `json:"settled,omitempty"`
+}
+
+// SessionInput is the argument of ConfirmSession, CancelSession and SessionStatus.
+type SessionInput struct {
+	Run
+	SessionID string `json:"session_id"`
+	Order     Order  `json:"order"`
+	// Settled says that the workflow has waited until no earlier send of this
+	// call can still be in flight. Not used by SessionStatus.
+	Settled bool `json:"settled,omitempty"`
+	// Send counts the sends of CancelSession, from 1; each gets a key of its own.
+	Send int `json:"send,omitempty"`
+}
+
+// SendResult is what ConfirmSession and CancelSession return.
+type SendResult struct {
+	Session Session `json:"session"`
+	// Sent is false if status showed that the call is not wanted, so nothing was sent.
+	Sent bool `json:"sent"`
+}
+
+// CreateSession makes a session, or in a reset run adopts the one that an
+// earlier run made (design §4.5). Repeats cost an empty session each, no money.
+func (a *Activities) CreateSession(ctx context.Context, in CreateInput) (Session, error) {
+	info := activity.GetInfo(ctx)
+	if in.isReset(info) {
+		adopted, err := a.earlierSession(ctx, info.WorkflowExecution.ID, info.WorkflowExecution.RunID)
+		if err != nil {
+			return Session{}, notSent(fmt.Errorf("looking for the session of an earlier run: %w", err))
+		}
+		if adopted != "" {
+			return Session{ID: adopted, Phase: PhaseUnread}, nil
+		}
+	}
+	key := fmt.Sprintf("%s/create/%s/%s/%d", in.PayoutID, info.WorkflowExecution.RunID, info.ActivityID, info.Attempt)
+	session, err := a.pike.CreateSession(ctx, pike.CreateSessionRequest{Metadata: in.PayoutID}, key)
+	if err != nil {
+		return Session{}, applicationError(err)
+	}
+	return Session{ID: session.ID, Phase: PhaseNotStarted, SessionStatus: string(session.Status)}, nil
+}
+
+// StartPayout orders the payout in its session. Where an earlier send may be in
+// flight it looks first and sends nothing (hazards A2, A11, A12).
+func (a *Activities) StartPayout(ctx context.Context, in StartInput) (Session, error) {
+	order := OrderOf(in.Request)
+	if in.mayHaveBeenSent(activity.GetInfo(ctx), in.Settled) {
+		session, err := a.read(ctx, in.SessionID, order)
+		if err != nil {
+			return Session{}, heldError(err)
+		}
+		if session.Phase != PhaseNotStarted {
+			return session, nil
+		}
+		return Session{}, heldError(nil)
+	}
+	request, err := startRequest(in)
+	if err != nil {
+		return Session{}, notSent(err)
+	}
+	if err := enoughTime(ctx); err != nil {
+		return Session{}, notSent(err)
+	}
+	session, err := a.pike.StartPayout(ctx, request, in.Request.PayoutID+"/start")
+	return assessed(session, err, in.SessionID, order)
+}
+
+// ConfirmSession reads the session, compares it with the order, and only then
+// lets the money move (design §4.6). Every failure before the send is not_sent.
+func (a *Activities) ConfirmSession(ctx context.Context, in SessionInput) (SendResult, error) {
+	held := in.mayHaveBeenSent(activity.GetInfo(ctx), in.Settled)
+	session, err := a.read(ctx, in.SessionID, in.Order)
+	switch {
+	case err != nil && held:
+		return SendResult{}, heldError(err)
+	case err != nil:
+		return SendResult{}, beforeSend(err)
+	case session.Phase != PhaseReady || session.Mismatch != "":
+		return SendResult{Session: session}, nil
+	case held:
+		return SendResult{}, heldError(nil)
+	}
+	if err := enoughTime(ctx); err != nil {
+		return SendResult{}, notSent(err)
+	}
+	answer, err := a.pike.ConfirmSession(ctx, in.SessionID, in.Order.PayoutID+"/confirm")
+	confirmed, err := assessed(answer, err, in.SessionID, in.Order)
+	return SendResult{Session: confirmed, Sent: true}, err
+}
+
+// CancelSession reads the session and asks Pike to cancel it unless it has ended.
+// A repeated cancel moves no money, so nothing is held back.
+func (a *Activities) CancelSession(ctx context.Context, in SessionInput) (SendResult, error) {
+	session, err := a.read(ctx, in.SessionID, in.Order)
+	if err != nil {
+		return SendResult{}, beforeSend(err)
+	}
+	if !session.Phase.Cancellable() {
+		return SendResult{Session: session}, nil
+	}
+	if err := enoughTime(ctx); err != nil {
+		return SendResult{}, notSent(err)
+	}
+	key := in.Order.PayoutID + "/cancel"
+	if in.Send > 1 { // a key that a refused cancel used up must not block the next one
+		key = fmt.Sprintf("%s/%d", key, in.Send)
+	}
+	answer, err := a.pike.CancelSession(ctx, in.SessionID, key)
+	cancelled, err := assessed(answer, err, in.SessionID, in.Order)
+	return SendResult{Session: cancelled, Sent: true}, err
+}
+
+// SessionStatus reads the truth. It may be repeated at will.
+func (a *Activities) SessionStatus(ctx context.Context, in SessionInput) (Session, error) {
+	session, err := a.read(ctx, in.SessionID, in.Order)
+	if err != nil {
+		return Session{}, applicationError(err)
+	}
+	return session, nil
+}
+
+func (a *Activities) read(ctx context.Context, sessionID string, order Order) (Session, error) {
+	session, err := a.pike.SessionStatus(ctx, sessionID)
+	if err != nil {
+		return Session{}, err
+	}
+	return assess(session, sessionID, order)
+}
+
+func assessed(session pike.Session, err error, sessionID string, order Order) (Session, error) {
+	if err != nil {
+		return Session{}, applicationError(err)
+	}
+	result, err := assess(session, sessionID, order)
+	if err != nil {
+		return Session{}, applicationError(err)
+	}
+	return result, nil
+}
+
+// enoughTime makes sure that a send ends before the workflow gives up on the
+// activity, also after the process was frozen (hazards A6, F06).
+func enoughTime(ctx context.Context) error {
+	deadline := activity.GetInfo(ctx).Deadline
+	if left := time.Until(deadline); left < pike.MaxTimeout {
+		return fmt.Errorf("only %s are left for the call, %s are needed", left.Round(time.Second), pike.MaxTimeout)
+	}
+	return nil
+}
+
+func startRequest(in StartInput) (pike.StartPayoutRequest, error) {
+	recipient, err := json.Marshal(in.Request.Recipient)
+	if err != nil {
+		return pike.StartPayoutRequest{}, fmt.Errorf("encoding the recipient: %w", err)
+	}
+	var customer json.RawMessage
+	if in.Request.Customer != nil {
+		if customer, err = json.Marshal(in.Request.Customer); err != nil {
+			return pike.StartPayoutRequest{}, fmt.Errorf("encoding the customer: %w", err)
+		}
+	}
+	return pike.StartPayoutRequest{
+		SessionID: in.SessionID, Destination: destination(in.Request.Destination),
+		AmountDetails: pike.AmountDetails(in.Request.AmountDetails),
+		Recipient:     recipient, Customer: customer, Metadata: in.Request.PayoutID,
+	}, nil
+}
+
+func destination(d payout.Destination) pike.Destination {
+	switch {
+	case d.TokenizedCard != nil:
+		return pike.Destination{CardToken: d.TokenizedCard.Token}
+	case d.EncryptedCard != nil:
+		return pike.Destination{CardNumberHash: d.EncryptedCard.NumberHash}
+	case d.Recurrent != nil:
+		return pike.Destination{RecurrentToken: d.Recurrent.Token}
+	}
+	return pike.Destination{}
+}

@@ -1,0 +1,57 @@
+// Package worker builds a Temporal worker that carries out payouts, with
+// options that keep money safe.
+package worker
+
+import (
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+	sdkworker "go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+
+	"pikepayouts/activities"
+	"pikepayouts/payout"
+	"pikepayouts/workflows"
+)
+
+// stopTimeout lets calls in flight end when the worker is stopped; cutting one makes its outcome unknown (hazard A17).
+// It is longer than the longest activity: two HTTP calls of 30s.
+const stopTimeout = 75 * time.Second
+
+// Options are what a worker needs beside a Temporal client.
+type Options struct {
+	// TaskQueue is payout.DefaultTaskQueue if empty.
+	TaskQueue string
+	// Pike is the provider's client.
+	Pike activities.Pike
+	// RateLimit bounds Pike calls per second over all workers of the task queue; 0 is no limit.
+	RateLimit float64
+	// DataConverter is the one that the Temporal client was built with, the SDK's default if nil.
+	DataConverter converter.DataConverter
+}
+
+// New returns a worker with everything registered. It is not started.
+func New(c client.Client, options Options) sdkworker.Worker {
+	if options.TaskQueue == "" {
+		options.TaskQueue = payout.DefaultTaskQueue
+	}
+	if options.DataConverter == nil {
+		options.DataConverter = converter.GetDefaultDataConverter()
+	}
+	w := sdkworker.New(c, options.TaskQueue, sdkworker.Options{
+		WorkerStopTimeout:            stopTimeout,
+		TaskQueueActivitiesPerSecond: options.RateLimit,
+		WorkflowPanicPolicy:          sdkworker.BlockWorkflow, // a bug must stop payouts, not fail them (hazard T6)
+		DisableRegistrationAliasing:  true,
+	})
+	Register(w, activities.New(options.Pike, activities.NewEarlierSession(c, options.DataConverter)))
+	return w
+}
+
+// Register registers the workflow and its activities under their public names.
+func Register(registry sdkworker.Registry, a *activities.Activities) {
+	registry.RegisterWorkflowWithOptions(workflows.PayoutWorkflow, workflow.RegisterOptions{Name: payout.WorkflowType})
+	registry.RegisterActivityWithOptions(a, activity.RegisterOptions{})
+}

@@ -1,0 +1,355 @@
+package workflows
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"pikepayouts/activities"
+	"pikepayouts/payout"
+)
+
+const (
+	// moneyStartToClose bounds an activity that sends: a status read and the
+	// send, each at most pike.MaxTimeout (30s), and a margin.
+	moneyStartToClose = 75 * time.Second
+	// settleDelay is how long after a send with unknown outcome a status read
+	// may be trusted to show it: longer than the activity can live (hazard A6)
+	// and than Pike's status has been assumed to lag (60s, F22).
+	settleDelay = 90 * time.Second
+	// unreachableAfter without an answer from Pike raises attention.
+	unreachableAfter = 5 * time.Minute
+	maxPollGap       = 5 * time.Minute
+	// maxPollGapAttention applies while attention is raised: a person is looking, nothing is urgent.
+	maxPollGapAttention = time.Hour
+)
+
+// byPolicy is the `by` of decisions that no person made.
+const (
+	byAuto            = "auto"
+	byReadyTimeout    = "ready_timeout"
+	byDecisionTimeout = "decision_timeout"
+	byConfirmTimeout  = "confirm_timeout"
+	byMismatch        = "mismatch"
+	byCancellation    = "temporal cancellation"
+)
+
+// action is what the machine asks the workflow to do next.
+type action int
+
+const (
+	wait action = iota
+	createSession
+	startPayout
+	confirmSession
+	cancelSession
+	readStatus
+	finish
+)
+
+// step is one action; until and why belong to wait.
+type step struct {
+	do    action
+	until time.Time
+	why   string
+}
+
+// machine is the payout as a pure state machine: it holds what is known,
+// next says what to do, and the methods named after results take in what
+// happened. It reads no clock and calls nothing, so tables can test it.
+type machine struct {
+	policy payout.Policy
+	status payout.Status
+
+	// session is the last truth read from Pike, readAt when.
+	session activities.Session
+	readAt  time.Time
+	// hinted: a webhook said that something changed. readyHinted: it said ready_to_confirm.
+	hinted, readyHinted bool
+	// approvedBy are the people who confirmed, until there are policy.Approvals of them.
+	approvedBy []string
+
+	// sentAt is when the last send in this state ended with unknown outcome; zero if none is open.
+	sentAt time.Time
+	// startMayLive and confirmMayLive: Pike may have got such a call at any time so far.
+	startMayLive, confirmMayLive bool
+	cancelSends                  int
+	// refused is Pike's definite refusal of the only start that was sent.
+	refused *payout.Error
+
+	// nextCall is when to speak to Pike next unless a hint comes first; gap doubles with each call.
+	nextCall time.Time
+	gap      time.Duration
+	// silentSince is when Pike first failed to answer, zero while it answers.
+	silentSince time.Time
+	readyAt     time.Time
+	deadline    time.Time
+}
+
+func newMachine(request payout.Request, now time.Time) *machine {
+	m := &machine{policy: request.Policy.WithDefaults()}
+	m.status = payout.Status{PayoutID: request.PayoutID, AmountDetails: request.AmountDetails, UpdatedAt: now}
+	m.enter(payout.StateCreating, now, "request accepted")
+	m.nextCall = now
+	return m
+}
+
+// next says what to do now. It moves on where only time or a decision is needed.
+func (m *machine) next(now time.Time) step {
+	switch m.status.State {
+	case payout.StateCreating:
+		return m.nextCreating(now)
+	case payout.StateStarting:
+		return m.nextStarting(now)
+	case payout.StateAwaitingReady:
+		return m.nextAwaitingReady(now)
+	case payout.StateAwaitingDecision:
+		return m.nextAwaitingDecision(now)
+	case payout.StateConfirming:
+		return m.nextConfirming(now)
+	case payout.StateAwaitingResult:
+		return m.nextAwaitingResult(now)
+	case payout.StateCancelling:
+		return m.nextCancelling(now)
+	}
+	return step{do: finish}
+}
+
+func (m *machine) nextCreating(now time.Time) step {
+	if m.cancelDecided() {
+		m.enter(payout.StateCancelled, now, "cancelled before anything was sent")
+		return step{do: finish}
+	}
+	return m.callWhenDue(now, createSession)
+}
+
+func (m *machine) nextStarting(now time.Time) step {
+	switch {
+	case m.refused != nil:
+		return m.nextRefused(now)
+	case m.sendOpen() && !m.settledTruth():
+		return m.settle(now)
+	case m.cancelDecided():
+		return m.cancelNow(now)
+	case m.deadlinePassed(now):
+		m.decide(payout.DecisionCancel, byReadyTimeout, "Pike was not ready in time", now)
+		return m.cancelNow(now)
+	}
+	return m.callWhenDue(now, startPayout)
+}
+
+// nextRefused ends a payout whose start Pike refused for good, once status shows that there is none.
+func (m *machine) nextRefused(now time.Time) step {
+	if m.readAt.IsZero() {
+		return m.callWhenDue(now, readStatus)
+	}
+	m.status.Error = m.refused
+	m.enter(payout.StateFailed, now, "Pike refused the start")
+	return step{do: finish}
+}
+
+func (m *machine) nextAwaitingReady(now time.Time) step {
+	switch {
+	case m.cancelDecided():
+		return m.cancelNow(now)
+	case m.readyHinted && (m.policy.Decision == payout.DecisionAuto || m.confirmDecided()):
+		return m.ready(now, "ready_to_confirm arrived") // ConfirmSession itself reads the truth first
+	case m.deadlinePassed(now):
+		m.decide(payout.DecisionCancel, byReadyTimeout, "Pike was not ready in time", now)
+		return m.cancelNow(now)
+	}
+	return m.readWhenDue(now, "poll session/status")
+}
+
+// ready leaves awaiting_ready for the decision or, if it is made, for confirm.
+func (m *machine) ready(now time.Time, why string) step {
+	m.readyAt = now
+	if m.policy.Decision == payout.DecisionAuto && m.status.Decision == nil {
+		m.decide(payout.DecisionConfirm, byAuto, "", now)
+	}
+	if m.confirmDecided() {
+		return m.confirmNow(now, why)
+	}
+	m.enter(payout.StateAwaitingDecision, now, why)
+	m.setDeadline(now.Add(min(time.Duration(m.policy.DecisionTimeout), time.Duration(m.policy.ConfirmTimeout))))
+	return m.nextAwaitingDecision(now)
+}
+
+func (m *machine) nextAwaitingDecision(now time.Time) step {
+	switch {
+	case m.cancelDecided():
+		return m.cancelNow(now)
+	case m.confirmDecided():
+		return m.confirmNow(now, "confirmed by "+m.status.Decision.By)
+	case m.deadlinePassed(now):
+		m.decide(payout.DecisionCancel, byDecisionTimeout, "nobody decided in time", now)
+		return m.cancelNow(now)
+	}
+	return m.readWhenDue(now, "poll session/status")
+}
+
+// confirmNow goes through the one-way door: from here on a cancel is refused (design §4.6).
+func (m *machine) confirmNow(now time.Time, why string) step {
+	m.enter(payout.StateConfirming, now, why)
+	m.setDeadline(m.readyAt.Add(time.Duration(m.policy.ConfirmTimeout)))
+	m.nextCall = now
+	return m.nextConfirming(now)
+}
+
+func (m *machine) nextConfirming(now time.Time) step {
+	switch {
+	case m.sendOpen() && !m.settledTruth():
+		return m.settle(now)
+	case m.deadlinePassed(now) && !m.confirmMayLive:
+		m.decide(payout.DecisionCancel, byConfirmTimeout, "no confirm reached Pike in time", now)
+		return m.cancelNow(now)
+	case m.deadlinePassed(now):
+		m.raise(payout.AttentionConfirmUnknown, "too late to confirm again; Pike decides", now)
+		return m.readWhenDue(now, "poll session/status")
+	}
+	return m.callWhenDue(now, confirmSession)
+}
+
+func (m *machine) nextAwaitingResult(now time.Time) step {
+	if m.deadlinePassed(now) {
+		m.raise(payout.AttentionResultOverdue, "no final state within result_timeout", now)
+	}
+	return m.readWhenDue(now, "poll session/status")
+}
+
+func (m *machine) cancelNow(now time.Time) step {
+	m.enter(payout.StateCancelling, now, fmt.Sprintf("cancel decided by %s", m.status.Decision.By))
+	m.setDeadline(now.Add(time.Duration(m.policy.ResultTimeout)))
+	m.nextCall = now
+	return m.nextCancelling(now)
+}
+
+// nextCancelling asks Pike to cancel, again at each poll while the session lives: Pike may not
+// accept a cancel before it is ready (api.md §3.5), and a repeat moves no money.
+func (m *machine) nextCancelling(now time.Time) step {
+	if m.session.Phase == activities.PhaseNotStarted && !m.startMayLive && m.cancelSends > 0 {
+		m.enter(payout.StateCancelled, now, "cancelled before the payout was started")
+		return step{do: finish}
+	}
+	if m.deadlinePassed(now) {
+		m.raise(payout.AttentionResultOverdue, "the cancel has no final state within result_timeout", now)
+	}
+	if m.session.Phase.Cancellable() && !m.hinted {
+		return m.callWhenDue(now, cancelSession)
+	}
+	return m.readWhenDue(now, "poll session/status")
+}
+
+// settle waits until an unknown send can no longer be in flight, then reads the truth. Reading on a hint is always safe.
+func (m *machine) settle(now time.Time) step {
+	settledAt := m.sentAt.Add(settleDelay)
+	if m.hinted || !now.Before(settledAt) && !now.Before(m.nextCall) {
+		return step{do: readStatus}
+	}
+	return step{do: wait, until: later(settledAt, m.nextCall), why: "settle delay after an unknown answer"}
+}
+
+func (m *machine) callWhenDue(now time.Time, call action) step {
+	if now.Before(m.nextCall) {
+		return step{do: wait, until: m.nextCall, why: "next call to Pike"}
+	}
+	return step{do: call}
+}
+
+// readWhenDue reads the status on a hint or when a poll is due, else waits for that or the deadline.
+func (m *machine) readWhenDue(now time.Time, why string) step {
+	if m.hinted || !now.Before(m.nextCall) {
+		return step{do: readStatus}
+	}
+	if !m.deadline.IsZero() && m.deadline.After(now) && m.deadline.Before(m.nextCall) {
+		return step{do: wait, until: m.deadline, why: "deadline of " + string(m.status.State)}
+	}
+	return step{do: wait, until: m.nextCall, why: why}
+}
+
+func (m *machine) cancelDecided() bool {
+	return m.status.Decision != nil && m.status.Decision.Value == payout.DecisionCancel
+}
+
+func (m *machine) confirmDecided() bool {
+	return m.status.Decision != nil && m.status.Decision.Value == payout.DecisionConfirm
+}
+
+func (m *machine) deadlinePassed(now time.Time) bool {
+	return !m.deadline.IsZero() && !now.Before(m.deadline)
+}
+
+// sendOpen: the last send of this state has an unknown outcome.
+func (m *machine) sendOpen() bool { return !m.sentAt.IsZero() }
+
+// settledTruth: status was read after the settle delay of the open send.
+func (m *machine) settledTruth() bool { return !m.readAt.Before(m.sentAt.Add(settleDelay)) }
+
+// calling takes note that a call is about to be made. It returns whether
+// earlier sends of the call are settled; a hint that arrives from now on asks for another read.
+func (m *machine) calling(call action) (settled bool) {
+	settled = m.sendOpen() && m.settledTruth()
+	switch call {
+	case startPayout:
+		m.sentAt = time.Time{}
+	case confirmSession:
+		m.sentAt = time.Time{}
+		m.hinted, m.readyHinted = false, false
+	case cancelSession:
+		m.cancelSends++
+		m.hinted, m.readyHinted = false, false
+	case readStatus:
+		m.hinted, m.readyHinted = false, false
+	}
+	return settled
+}
+
+func (m *machine) enter(state payout.State, now time.Time, why string) {
+	m.status.State = state
+	m.note(state, now, why)
+	m.sentAt = time.Time{}
+	m.gap = time.Duration(m.policy.PollInterval)
+	m.nextCall = now.Add(m.gap)
+	m.setDeadline(time.Time{})
+	m.status.NextStep = nextSteps[state]
+}
+
+func (m *machine) note(state payout.State, now time.Time, why string) {
+	m.status.Transitions = append(slices.Clip(m.status.Transitions), payout.Transition{State: state, At: now, Why: why})
+	m.status.UpdatedAt = now
+}
+
+func (m *machine) setDeadline(deadline time.Time) {
+	m.deadline, m.status.Deadline = deadline, nil
+	if !deadline.IsZero() {
+		m.status.Deadline = &deadline
+	}
+}
+
+// backOff schedules the next call to Pike: the gap doubles, up to a bound.
+func (m *machine) backOff(now time.Time) {
+	bound := maxPollGap
+	if m.status.Attention != nil {
+		bound = maxPollGapAttention
+	}
+	m.nextCall = now.Add(m.gap)
+	m.gap = min(2*m.gap, bound)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// nextSteps says in plain words what happens next in each state.
+var nextSteps = map[payout.State]string{
+	payout.StateCreating:         "a session is created at Pike",
+	payout.StateStarting:         "the payout is started in the session",
+	payout.StateAwaitingReady:    "Pike checks the payout and asks for confirm",
+	payout.StateAwaitingDecision: "a person decides: confirm or cancel",
+	payout.StateConfirming:       "the confirm is sent; a cancel is no longer possible",
+	payout.StateAwaitingResult:   "Pike reports the result",
+	payout.StateCancelling:       "Pike cancels the session",
+}

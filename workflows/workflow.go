@@ -1,0 +1,342 @@
+// Package workflows carries out payouts as durable Temporal workflows: a pure
+// state machine (machine.go, results.go) decides, this file executes.
+package workflows
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"pikepayouts/activities"
+	"pikepayouts/payout"
+)
+
+const (
+	// readStartToClose bounds an activity that makes one call to Pike (at most pike.MaxTimeout) and moves no money.
+	readStartToClose = 40 * time.Second
+	// sendScheduleToStart: a send that no worker took up in this time is decided anew (hazard A23).
+	sendScheduleToStart = 5 * time.Minute
+)
+
+// PayoutWorkflow carries out one payout. Its argument is a payout.Request as
+// JSON, kept raw so that a bad one gets an error which names the field. It
+// returns the final payout.Status; it fails only for a bad request.
+func PayoutWorkflow(ctx workflow.Context, rawRequest json.RawMessage) (payout.Status, error) {
+	p, err := setUp(ctx, rawRequest)
+	if err != nil {
+		return payout.Status{}, temporal.NewNonRetryableApplicationError(err.Error(), payout.ErrorTypeInvalidRequest, nil)
+	}
+	return p.run()
+}
+
+// payoutRun is one run of PayoutWorkflow.
+type payoutRun struct {
+	// ctx is not cancelled with the workflow: a cancellation is one more thing to decide on.
+	ctx        workflow.Context
+	log        log.Logger
+	request    payout.Request
+	origin     activities.Run
+	machine    *machine
+	activities *activities.Activities // never set: names the methods for ExecuteActivity
+
+	// woken says that something arrived since the last decision.
+	woken bool
+	timer watchdog
+}
+
+// watchdog is the one timer that bounds every wait. It outlives waits that end early: a timer
+// that is not cancelled costs nothing, and each costs two events (design §4.3).
+type watchdog struct {
+	fired   workflow.Future
+	firesAt time.Time
+	cancel  workflow.CancelFunc
+}
+
+func setUp(ctx workflow.Context, rawRequest json.RawMessage) (*payoutRun, error) {
+	request, err := checkedRequest(workflow.GetInfo(ctx), rawRequest)
+	if err != nil {
+		return nil, err
+	}
+	disconnected, _ := workflow.NewDisconnectedContext(ctx)
+	p := &payoutRun{
+		ctx: disconnected, request: request, machine: newMachine(request, workflow.Now(ctx)),
+		origin: activities.Run{OriginalRunID: workflow.GetInfo(ctx).OriginalRunID},
+		log:  log.With(workflow.GetLogger(ctx), "payout_id", request.PayoutID),
+	}
+	if err := workflow.SetQueryHandler(ctx, payout.QueryStatus, func() (payout.Status, error) { return p.machine.status, nil }); err != nil {
+		return nil, fmt.Errorf("setting the query handler: %w", err)
+	}
+	if err := p.handleDecide(); err != nil {
+		return nil, fmt.Errorf("setting the update handler: %w", err)
+	}
+	workflow.GoNamed(p.ctx, "record-signals", p.recordSignals)
+	workflow.GoNamed(p.ctx, "record-cancellation", func(workflow.Context) { p.recordCancellation(ctx) })
+	return p, nil
+}
+
+func checkedRequest(info *workflow.Info, rawRequest json.RawMessage) (payout.Request, error) {
+	if len(rawRequest) == 0 {
+		return payout.Request{}, errors.New("request: the workflow needs one argument, the payout request")
+	}
+	request, err := payout.ParseRequest(rawRequest)
+	if err != nil {
+		return payout.Request{}, err
+	}
+	if want := payout.WorkflowID(request.PayoutID); info.WorkflowExecution.ID != want {
+		return payout.Request{}, &payout.FieldError{Field: "payout_id", Problem: fmt.Sprintf("the workflow id must be %q, it is %q", want, info.WorkflowExecution.ID)}
+	}
+	if info.RetryPolicy != nil || info.CronSchedule != "" {
+		return payout.Request{}, errors.New("start options: a payout must have no retry policy and no cron schedule")
+	}
+	return request, nil
+}
+
+// run alternates between deciding (pure) and doing, until the payout has ended.
+func (p *payoutRun) run() (payout.Status, error) {
+	for {
+		p.woken = false
+		next := p.machine.next(workflow.Now(p.ctx))
+		workflow.SetCurrentDetails(p.ctx, p.machine.details())
+		switch next.do {
+		case finish:
+			return p.finish()
+		case wait:
+			if err := p.wait(next); err != nil {
+				return payout.Status{}, err
+			}
+		default:
+			p.call(next.do)
+		}
+	}
+}
+
+func (p *payoutRun) finish() (payout.Status, error) {
+	if err := p.publish(); err != nil {
+		return payout.Status{}, err
+	}
+	if err := workflow.Await(p.ctx, func() bool { return workflow.AllHandlersFinished(p.ctx) }); err != nil {
+		return payout.Status{}, fmt.Errorf("waiting for update handlers: %w", err)
+	}
+	p.drainSignals()
+	p.log.Info("payout ended", "state", p.machine.status.State)
+	return p.machine.status, nil
+}
+
+func (p *payoutRun) wait(next step) error {
+	if err := p.publish(); err != nil {
+		return err
+	}
+	p.armWatchdog(next)
+	if err := workflow.Await(p.ctx, func() bool { return p.woken || p.timer.fired.IsReady() }); err != nil {
+		return fmt.Errorf("waiting: %w", err)
+	}
+	return nil
+}
+
+// armWatchdog keeps a running timer that fires early enough: next decides again when it fires.
+func (p *payoutRun) armWatchdog(next step) {
+	running := p.timer.fired != nil && !p.timer.fired.IsReady()
+	if running && !p.timer.firesAt.After(next.until) {
+		return
+	}
+	if running {
+		p.timer.cancel()
+	}
+	ctx, cancel := workflow.WithCancel(p.ctx)
+	duration := next.until.Sub(workflow.Now(p.ctx))
+	p.timer = watchdog{
+		fired:   workflow.NewTimerWithOptions(ctx, duration, workflow.TimerOptions{Summary: next.why}),
+		firesAt: next.until, cancel: cancel,
+	}
+}
+
+// call executes one activity and hands its result to the machine.
+func (p *payoutRun) call(call action) {
+	settled := p.machine.calling(call)
+	var err error
+	switch call {
+	case createSession:
+		err = p.createSession()
+	case startPayout:
+		err = p.startPayout(settled)
+	case confirmSession:
+		err = p.confirmSession(settled)
+	case cancelSession:
+		err = p.cancelSession()
+	case readStatus:
+		err = p.readStatus()
+	}
+	if err == nil {
+		return
+	}
+	failure := activities.FailureOf(err)
+	p.log.Warn("Pike call without success", "outcome", failure.Outcome, "error", failure.Text)
+	p.machine.callFailed(call, failure, p.now())
+}
+
+func (p *payoutRun) createSession() error {
+	var session activities.Session
+	in := activities.CreateInput{Run: p.origin, PayoutID: p.request.PayoutID}
+	err := workflow.ExecuteActivity(p.reading("session/create"), p.activities.CreateSession, in).Get(p.ctx, &session)
+	if err == nil {
+		p.machine.created(session, p.now())
+	}
+	return err
+}
+
+func (p *payoutRun) startPayout(settled bool) error {
+	var session activities.Session
+	request := p.request
+	request.Policy = payout.Policy{}
+	in := activities.StartInput{Run: p.origin, SessionID: p.machine.status.SessionID, Request: request, Settled: settled}
+	ctx := p.sending("session/start/payout: "+p.summary(), sendScheduleToStart)
+	err := workflow.ExecuteActivity(ctx, p.activities.StartPayout, in).Get(p.ctx, &session)
+	if err == nil {
+		p.machine.started(session, p.now())
+	}
+	return err
+}
+
+func (p *payoutRun) confirmSession(settled bool) error {
+	var result activities.SendResult
+	in := p.sessionInput()
+	in.Settled = settled
+	ctx := p.sending("session/confirm: "+p.summary(), min(sendScheduleToStart, p.machine.deadline.Sub(p.now())))
+	err := workflow.ExecuteActivity(ctx, p.activities.ConfirmSession, in).Get(p.ctx, &result)
+	if err == nil {
+		p.machine.confirmed(result, p.now())
+	}
+	return err
+}
+
+func (p *payoutRun) cancelSession() error {
+	var result activities.SendResult
+	in := p.sessionInput()
+	in.Send = p.machine.cancelSends
+	ctx := p.sending("session/cancel: "+p.summary(), sendScheduleToStart)
+	err := workflow.ExecuteActivity(ctx, p.activities.CancelSession, in).Get(p.ctx, &result)
+	if err == nil {
+		p.machine.cancelled(result, p.now())
+	}
+	return err
+}
+
+func (p *payoutRun) readStatus() error {
+	var session activities.Session
+	err := workflow.ExecuteActivity(p.reading("session/status"), p.activities.SessionStatus, p.sessionInput()).Get(p.ctx, &session)
+	if err == nil {
+		p.machine.polled(session, p.now())
+	}
+	return err
+}
+
+// reading is for calls that move no money: they may be retried.
+func (p *payoutRun) reading(summary string) workflow.Context {
+	return workflow.WithActivityOptions(p.ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: readStartToClose, Summary: summary,
+		RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: 10 * time.Second, MaximumAttempts: 4},
+	})
+}
+
+// sending is for calls that money depends on: one attempt, every repeat is the machine's decision (design §4.5).
+func (p *payoutRun) sending(summary string, scheduleToStart time.Duration) workflow.Context {
+	return workflow.WithActivityOptions(p.ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: moneyStartToClose, ScheduleToStartTimeout: scheduleToStart, Summary: summary,
+		RetryPolicy: &temporal.RetryPolicy{MaximumAttempts: 1}, WaitForCancellation: true,
+	})
+}
+
+func (p *payoutRun) sessionInput() activities.SessionInput {
+	return activities.SessionInput{Run: p.origin, SessionID: p.machine.status.SessionID, Order: activities.OrderOf(p.request)}
+}
+
+func (p *payoutRun) summary() string { return p.request.AmountDetails.String() }
+
+func (p *payoutRun) now() time.Time { return workflow.Now(p.ctx) }
+
+func (p *payoutRun) wake() { p.woken = true }
+
+// recordSignals is the one coroutine that receives webhooks, in whatever order they come.
+func (p *payoutRun) recordSignals(ctx workflow.Context) {
+	selector := workflow.NewSelector(ctx)
+	for _, name := range signalNames {
+		selector.AddReceive(workflow.GetSignalChannel(ctx, name), func(channel workflow.ReceiveChannel, _ bool) {
+			p.eachEvent(channel, p.recordEvent)
+		})
+	}
+	for {
+		selector.Select(ctx)
+	}
+}
+
+var signalNames = []string{payout.SignalReadyToConfirm, payout.SignalPaymentFinished}
+
+func (p *payoutRun) recordEvent(event payout.Event) {
+	if err := p.machine.hint(event); err != nil {
+		p.log.Warn("webhook ignored", "error", err)
+		return
+	}
+	p.wake()
+}
+
+// drainSignals reads what arrived in the closing workflow task; the truth is known, so it only must not be lost unread (hazard L8).
+func (p *payoutRun) drainSignals() {
+	for _, name := range signalNames {
+		p.eachEvent(workflow.GetSignalChannel(p.ctx, name), func(event payout.Event) {
+			p.log.Info("webhook after the end", "type", event.Type, "payout_status", event.PayoutStatus)
+		})
+	}
+}
+
+// eachEvent never blocks: the SDK drops a payload that is no event, and waiting for the next would stop the recording.
+func (p *payoutRun) eachEvent(channel workflow.ReceiveChannel, handle func(payout.Event)) {
+	for {
+		var event payout.Event
+		if !channel.ReceiveAsync(&event) {
+			return
+		}
+		handle(event)
+	}
+}
+
+func (p *payoutRun) recordCancellation(cancelled workflow.Context) {
+	cancelled.Done().Receive(p.ctx, nil)
+	if err := p.machine.cancelRequested(p.now()); err != nil {
+		p.log.Warn(err.Error())
+	}
+	p.wake()
+}
+
+func (p *payoutRun) handleDecide() error {
+	options := workflow.UpdateHandlerOptions{
+		Description: `confirm or cancel: {"decision": "confirm"|"cancel", "by": "<who>", "reason": "<why>"}`,
+		Validator:   p.validateDecide,
+	}
+	return workflow.SetUpdateHandlerWithOptions(p.ctx, payout.UpdateDecide, p.decide, options)
+}
+
+func (p *payoutRun) validateDecide(_ workflow.Context, request payout.DecideRequest) error {
+	if request.Decision != payout.DecisionConfirm && request.Decision != payout.DecisionCancel {
+		return temporal.NewNonRetryableApplicationError(
+			fmt.Sprintf(`decision: must be "confirm" or "cancel", not %q`, request.Decision), payout.ErrorTypeInvalidDecision, nil)
+	}
+	if strings.TrimSpace(request.By) == "" {
+		return temporal.NewNonRetryableApplicationError("by: say who decides", payout.ErrorTypeInvalidDecision, nil)
+	}
+	if err := p.machine.checkDecision(request); err != nil {
+		return temporal.NewNonRetryableApplicationError(err.Error(), payout.ErrorTypeDecisionRefused, nil)
+	}
+	return nil
+}
+
+func (p *payoutRun) decide(_ workflow.Context, request payout.DecideRequest) (payout.Status, error) {
+	p.machine.decideBy(request, p.now())
+	p.wake()
+	return p.machine.status, nil
+}
