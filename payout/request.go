@@ -1,12 +1,14 @@
 package payout
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"regexp"
 	"strings"
 	"time"
@@ -82,12 +84,25 @@ func ParseRequest(data []byte) (Request, error) {
 	if err := strictjson.UnmarshalKnown(data, &r); err != nil {
 		var wrongType *json.UnmarshalTypeError
 		if errors.As(err, &wrongType) {
-			return Request{}, &FieldError{Field: wrongType.Field, Problem: fmt.Sprintf("must be %s, not a JSON %s", wrongType.Type, wrongType.Value)}
+			return Request{}, &FieldError{Field: cmp.Or(wrongType.Field, "request"), Problem: fmt.Sprintf("must be %s, not %s", jsonKind(wrongType.Type), wrongType.Value)}
 		}
 		return Request{}, fmt.Errorf("request: %w", err)
 	}
 	r = r.Normalized()
 	return r, r.Validate()
+}
+
+func jsonKind(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Int, reflect.Int64:
+		return "an integer"
+	case reflect.String:
+		return "a string"
+	case reflect.Slice:
+		return "a list"
+	default:
+		return "an object"
+	}
 }
 
 // Normalized returns the request as it is stored: currency in lower case.
@@ -199,7 +214,7 @@ func (r Recipient) MarshalJSON() ([]byte, error) {
 func (r *Recipient) UnmarshalJSON(data []byte) error {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(data, &object); err != nil {
-		return fmt.Errorf("recipient: must be an object: %w", err)
+		return errors.New("recipient must be an object")
 	}
 	var name string
 	if raw, given := object[fullNameKey]; given {

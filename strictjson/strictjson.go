@@ -10,7 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -144,7 +146,7 @@ func (w walker) closing() error {
 func fold(key string) string { return strings.ToLower(strings.ToUpper(key)) }
 
 func variantOf(folded string, known map[string]reflect.Type) (string, bool) {
-	for name := range known {
+	for _, name := range slices.Sorted(maps.Keys(known)) { // sorted: workflow code must not depend on map order
 		if fold(name) == folded {
 			return name, true
 		}

@@ -20,7 +20,7 @@ const (
 	// unreachableAfter without an answer from Pike raises attention.
 	unreachableAfter = 5 * time.Minute
 	maxPollGap       = 5 * time.Minute
-	// maxPollGapAttention applies while attention is raised: a person is looking, nothing is urgent.
+	// maxPollGapAttention applies while attention is raised and only Pike can move on: a person is looking, nothing is urgent.
 	maxPollGapAttention = time.Hour
 )
 
@@ -251,16 +251,21 @@ func (m *machine) settle(now time.Time) step {
 
 func (m *machine) callWhenDue(now time.Time, call action) step {
 	if now.Before(m.nextCall) {
-		return step{do: wait, until: m.nextCall, why: "next call to Pike"}
+		return m.waitForNextCall(now, "next call to Pike")
 	}
 	return step{do: call}
 }
 
-// readWhenDue reads the status on a hint or when a poll is due, else waits for that or the deadline.
+// readWhenDue reads the status on a hint or when a poll is due.
 func (m *machine) readWhenDue(now time.Time, why string) step {
 	if m.hinted || !now.Before(m.nextCall) {
 		return step{do: readStatus}
 	}
+	return m.waitForNextCall(now, why)
+}
+
+// waitForNextCall waits for the next call, but not past the state's deadline.
+func (m *machine) waitForNextCall(now time.Time, why string) step {
 	if !m.deadline.IsZero() && m.deadline.After(now) && m.deadline.Before(m.nextCall) {
 		return step{do: wait, until: m.deadline, why: "deadline of " + string(m.status.State)}
 	}
@@ -329,7 +334,8 @@ func (m *machine) setDeadline(deadline time.Time) {
 // backOff schedules the next call to Pike: the gap doubles, up to a bound.
 func (m *machine) backOff(now time.Time) {
 	bound := maxPollGap
-	if m.status.Attention != nil {
+	onlyPike := m.status.State == payout.StateAwaitingResult || m.status.State == payout.StateCancelling
+	if m.status.Attention != nil && onlyPike {
 		bound = maxPollGapAttention
 	}
 	m.nextCall = now.Add(m.gap)

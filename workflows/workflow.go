@@ -3,6 +3,7 @@
 package workflows
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,6 +23,8 @@ const (
 	readStartToClose = 40 * time.Second
 	// sendScheduleToStart: a send that no worker took up in this time is decided anew (hazard A23).
 	sendScheduleToStart = 5 * time.Minute
+	// minWorkflowTimeout is longer than any payout is held; start options with a shorter timeout are refused.
+	minWorkflowTimeout = 365 * 24 * time.Hour
 )
 
 // PayoutWorkflow carries out one payout. Its argument is a payout.Request as
@@ -66,8 +69,8 @@ func setUp(ctx workflow.Context, rawRequest json.RawMessage) (*payoutRun, error)
 	disconnected, _ := workflow.NewDisconnectedContext(ctx)
 	p := &payoutRun{
 		ctx: disconnected, request: request, machine: newMachine(request, workflow.Now(ctx)),
-		origin: activities.Run{OriginalRunID: workflow.GetInfo(ctx).OriginalRunID},
-		log:  log.With(workflow.GetLogger(ctx), "payout_id", request.PayoutID),
+		origin: activities.Run{OriginalRunID: originalRunID(workflow.GetInfo(ctx))},
+		log:    log.With(workflow.GetLogger(ctx), "payout_id", request.PayoutID),
 	}
 	if err := workflow.SetQueryHandler(ctx, payout.QueryStatus, func() (payout.Status, error) { return p.machine.status, nil }); err != nil {
 		return nil, fmt.Errorf("setting the query handler: %w", err)
@@ -76,8 +79,13 @@ func setUp(ctx workflow.Context, rawRequest json.RawMessage) (*payoutRun, error)
 		return nil, fmt.Errorf("setting the update handler: %w", err)
 	}
 	workflow.GoNamed(p.ctx, "record-signals", p.recordSignals)
-	workflow.GoNamed(p.ctx, "record-cancellation", func(workflow.Context) { p.recordCancellation(ctx) })
+	workflow.GoNamed(p.ctx, "record-cancellation", func(own workflow.Context) { p.recordCancellation(own, ctx.Done()) })
 	return p, nil
+}
+
+// originalRunID is the run before any reset. The test environment leaves it empty.
+func originalRunID(info *workflow.Info) string {
+	return cmp.Or(info.OriginalRunID, info.WorkflowExecution.RunID)
 }
 
 func checkedRequest(info *workflow.Info, rawRequest json.RawMessage) (payout.Request, error) {
@@ -91,10 +99,20 @@ func checkedRequest(info *workflow.Info, rawRequest json.RawMessage) (payout.Req
 	if want := payout.WorkflowID(request.PayoutID); info.WorkflowExecution.ID != want {
 		return payout.Request{}, &payout.FieldError{Field: "payout_id", Problem: fmt.Sprintf("the workflow id must be %q, it is %q", want, info.WorkflowExecution.ID)}
 	}
+	return request, checkStartOptions(info)
+}
+
+// checkStartOptions refuses what would end or repeat a payout without running its code (hazard A19).
+func checkStartOptions(info *workflow.Info) error {
 	if info.RetryPolicy != nil || info.CronSchedule != "" {
-		return payout.Request{}, errors.New("start options: a payout must have no retry policy and no cron schedule")
+		return errors.New("start options: a payout must have no retry policy and no cron schedule")
 	}
-	return request, nil
+	for _, timeout := range []time.Duration{info.WorkflowExecutionTimeout, info.WorkflowRunTimeout} {
+		if timeout > 0 && timeout < minWorkflowTimeout {
+			return fmt.Errorf("start options: a payout must have no workflow timeout; %s could end it with money under way", timeout)
+		}
+	}
+	return nil
 }
 
 // run alternates between deciding (pure) and doing, until the payout has ended.
@@ -305,8 +323,8 @@ func (p *payoutRun) eachEvent(channel workflow.ReceiveChannel, handle func(payou
 	}
 }
 
-func (p *payoutRun) recordCancellation(cancelled workflow.Context) {
-	cancelled.Done().Receive(p.ctx, nil)
+func (p *payoutRun) recordCancellation(ctx workflow.Context, cancelled workflow.Channel) {
+	cancelled.Receive(ctx, nil)
 	if err := p.machine.cancelRequested(p.now()); err != nil {
 		p.log.Warn(err.Error())
 	}

@@ -1,0 +1,542 @@
+package workflows_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+
+	"pikepayouts/activities"
+	"pikepayouts/payout"
+	"pikepayouts/pike"
+	"pikepayouts/secret"
+	"pikepayouts/worker"
+)
+
+// harness runs one payout in Temporal's time-skipping environment against a fakePike.
+type harness struct {
+	t    *testing.T
+	env  *testsuite.TestWorkflowEnvironment
+	pike *fakePike
+}
+
+func newHarness(t *testing.T) *harness {
+	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
+	h := &harness{t: t, env: suite.NewTestWorkflowEnvironment(), pike: newFakePike()}
+	h.env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: payout.WorkflowID("p1"), TaskQueue: payout.DefaultTaskQueue})
+	worker.Register(h.env, activities.New(h.pike, nil))
+	h.env.SetTestTimeout(time.Minute)
+	return h
+}
+
+func request(change ...func(*payout.Request)) payout.Request {
+	r := payout.Request{
+		PayoutID: "p1", AmountDetails: payout.AmountDetails{Amount: 10000, Currency: "eur"},
+		Destination: payout.Destination{TokenizedCard: &payout.TokenizedCard{Token: secret.String(strings.Repeat("ab", 32))}},
+		Recipient:   payout.Recipient{FullName: "Ivanov Ivan"},
+	}
+	for _, c := range change {
+		c(&r)
+	}
+	return r
+}
+
+func manual(r *payout.Request) { r.Policy.Decision = payout.DecisionManual }
+
+// at does something to Pike or the workflow at a time after the start.
+func (h *harness) at(after time.Duration, do func()) { h.env.RegisterDelayedCallback(do, after) }
+
+func (h *harness) pikeTurns(after time.Duration, change func(*pike.Session), signal string) {
+	h.at(after, func() {
+		h.pike.change(change)
+		if signal != "" {
+			h.signal(signal)
+		}
+	})
+}
+
+func (h *harness) signal(name string) {
+	h.env.SignalWorkflow(name, payout.Event{Type: name, SessionID: "ps_1"})
+}
+
+func (h *harness) decide(after time.Duration, decision, by string) *updateResult {
+	result := &updateResult{}
+	h.at(after, func() {
+		h.env.UpdateWorkflow(payout.UpdateDecide, by+decision+after.String(), result, payout.DecideRequest{Decision: decision, By: by})
+	})
+	return result
+}
+
+// updateResult keeps what became of an update.
+type updateResult struct{ err error }
+
+func (u *updateResult) Accept()                   {}
+func (u *updateResult) Reject(err error)          { u.err = err }
+func (u *updateResult) Complete(_ any, err error) { u.err = err }
+
+func (h *harness) run(r payout.Request) payout.Status {
+	h.t.Helper()
+	h.env.ExecuteWorkflow(payout.WorkflowType, r)
+	require.True(h.t, h.env.IsWorkflowCompleted())
+	require.NoError(h.t, h.env.GetWorkflowError())
+	var status payout.Status
+	require.NoError(h.t, h.env.GetWorkflowResult(&status))
+	return status
+}
+
+// statusAt reads the query while the payout runs.
+func (h *harness) statusAt(after time.Duration, check func(payout.Status)) {
+	h.at(after, func() {
+		value, err := h.env.QueryWorkflow(payout.QueryStatus)
+		require.NoError(h.t, err)
+		var status payout.Status
+		require.NoError(h.t, value.Get(&status))
+		check(status)
+	})
+}
+
+func states(status payout.Status) string {
+	var names []string
+	for _, transition := range status.Transitions {
+		names = append(names, string(transition.State))
+	}
+	return strings.Join(names, " ")
+}
+
+func attention(status payout.Status) payout.AttentionReason {
+	if status.Attention == nil {
+		return ""
+	}
+	return status.Attention.Reason
+}
+
+const (
+	sec = time.Second
+	min = time.Minute
+)
+
+func TestHappyAutoPayoutTakesFourActivities(t *testing.T) {
+	h := newHarness(t)
+	h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
+	h.pikeTurns(3*sec, paid, payout.SignalPaymentFinished)
+	status := h.run(request())
+	require.Equal(t, "creating starting awaiting_ready confirming awaiting_result succeeded", states(status))
+	require.Equal(t, []string{"create", "start", "status", "confirm", "status"}, h.pike.calls, "confirm reads the status itself")
+	require.Equal(t, "ps_1", status.SessionID)
+	require.Equal(t, "po_1", status.PikePayoutID)
+	require.JSONEq(t, `{"rrn":"1"}`, string(status.TransactionInfo))
+	require.Equal(t, "auto", status.Decision.By)
+	require.Empty(t, attention(status))
+}
+
+func TestAllWebhooksLost(t *testing.T) {
+	h := newHarness(t)
+	h.pikeTurns(sec, ready, "")
+	h.pikeTurns(40*sec, paid, "")
+	status := h.run(request())
+	require.Equal(t, payout.StateSucceeded, status.State)
+	require.Equal(t, 1, h.pike.count("confirm"))
+}
+
+func TestEveryOrderOfWebhooksEndsAlike(t *testing.T) {
+	const r, f = payout.SignalReadyToConfirm, payout.SignalPaymentFinished
+	orders := [][]string{{r, f}, {f, r}, {r, r, f}, {r, f, f}, {f, f, r, r}, {r, f, r}, {f}, {r}, {}}
+	for _, order := range orders {
+		for _, offset := range []time.Duration{0, 2 * sec, 5 * sec, min} {
+			t.Run(fmt.Sprint(order, offset), func(t *testing.T) {
+				h := newHarness(t)
+				h.pikeTurns(2*sec, ready, "")
+				h.pikeTurns(5*sec+500*time.Millisecond, func(s *pike.Session) {
+					if s.NextAction == "" {
+						paid(s)
+					}
+				}, "")
+				h.pikeTurns(2*min, func(s *pike.Session) {
+					if s.NextAction == "" {
+						paid(s)
+					}
+				}, "")
+				for i, name := range order {
+					h.at(offset+time.Duration(i)*sec, func() { h.signal(name) })
+				}
+				status := h.run(request())
+				require.Equal(t, payout.StateSucceeded, status.State)
+				require.Equal(t, 1, h.pike.count("confirm"))
+				require.Equal(t, 1, h.pike.count("start"))
+			})
+		}
+	}
+}
+
+func TestForgedWebhooksMoveNothing(t *testing.T) {
+	h := newHarness(t)
+	for i := range 20 {
+		h.at(time.Duration(i)*sec, func() { h.signal(payout.SignalReadyToConfirm); h.signal(payout.SignalPaymentFinished) })
+	}
+	h.statusAt(25*sec, func(status payout.Status) {
+		require.Equal(t, payout.StateAwaitingReady, status.State)
+		require.Nil(t, status.Decision)
+		require.Zero(t, h.pike.count("confirm"))
+	})
+	h.pikeTurns(30*sec, notPaid, payout.SignalPaymentFinished)
+	require.Equal(t, payout.StateFailed, h.run(request()).State)
+}
+
+func TestEventOfAnotherSessionIsIgnored(t *testing.T) {
+	h := newHarness(t)
+	h.at(sec, func() {
+		h.env.SignalWorkflow(payout.SignalPaymentFinished, payout.Event{Type: payout.SignalPaymentFinished, SessionID: "ps_2"})
+	})
+	h.statusAt(20*sec, func(payout.Status) { require.Zero(t, h.pike.count("status")) })
+	h.pikeTurns(25*sec, notPaid, payout.SignalPaymentFinished)
+	h.run(request())
+}
+
+func TestDeclines(t *testing.T) {
+	t.Run("at checks", func(t *testing.T) {
+		h := newHarness(t)
+		h.pikeTurns(sec, notPaid, payout.SignalPaymentFinished)
+		status := h.run(request())
+		require.Equal(t, payout.StateFailed, status.State)
+		require.Equal(t, "operation_rejected", status.Error.Code)
+		require.Zero(t, h.pike.count("confirm"))
+	})
+	t.Run("after confirm", func(t *testing.T) {
+		h := newHarness(t)
+		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
+		h.pikeTurns(3*sec, notPaid, payout.SignalPaymentFinished)
+		require.Equal(t, payout.StateFailed, h.run(request()).State)
+	})
+	t.Run("with session error, flips to paid after five days", func(t *testing.T) {
+		h := newHarness(t)
+		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
+		h.pikeTurns(3*sec, unresolved, payout.SignalPaymentFinished)
+		h.statusAt(4*24*time.Hour, func(status payout.Status) {
+			require.Equal(t, payout.AttentionUnresolvedError, attention(status))
+			require.Equal(t, payout.StateAwaitingResult, status.State)
+		})
+		h.pikeTurns(5*24*time.Hour, paid, "")
+		status := h.run(request())
+		require.Equal(t, payout.StateSucceeded, status.State)
+		require.Empty(t, attention(status))
+		require.Equal(t, 1, h.pike.count("confirm"))
+	})
+	t.Run("start refused for good", func(t *testing.T) {
+		h := newHarness(t)
+		h.pike.failing("start", 1, fakeError{err: &pike.Error{Method: "start", Outcome: pike.Refused, Code: pike.CodeInvalidRequest}})
+		status := h.run(request())
+		require.Equal(t, payout.StateFailed, status.State)
+		require.Equal(t, "invalid_request", status.Error.Code)
+		require.Equal(t, []string{"create", "start", "status"}, h.pike.calls)
+	})
+}
+
+func TestManualDecision(t *testing.T) {
+	t.Run("confirm", func(t *testing.T) {
+		h := newHarness(t)
+		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
+		h.statusAt(10*min, func(status payout.Status) {
+			require.Equal(t, payout.StateAwaitingDecision, status.State)
+			require.Zero(t, h.pike.count("confirm"))
+		})
+		confirm := h.decide(20*min, payout.DecisionConfirm, "ann")
+		again := h.decide(20*min+sec, payout.DecisionCancel, "bob")
+		h.pikeTurns(21*min, paid, payout.SignalPaymentFinished)
+		status := h.run(request(manual))
+		require.Equal(t, payout.StateSucceeded, status.State)
+		require.Equal(t, "ann", status.Decision.By)
+		require.NoError(t, confirm.err)
+		require.ErrorContains(t, again.err, "already decided: confirm by ann")
+	})
+	t.Run("cancel", func(t *testing.T) {
+		h := newHarness(t)
+		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
+		h.decide(min, payout.DecisionCancel, "ann")
+		h.pikeTurns(2*min, notPaid, payout.SignalPaymentFinished)
+		status := h.run(request(manual))
+		require.Equal(t, payout.StateCancelled, status.State)
+		require.Zero(t, h.pike.count("confirm"))
+		require.Positive(t, h.pike.count("cancel"))
+	})
+	t.Run("before Pike is ready", func(t *testing.T) {
+		h := newHarness(t)
+		h.decide(sec, payout.DecisionConfirm, "ann")
+		h.pikeTurns(min, ready, payout.SignalReadyToConfirm)
+		h.pikeTurns(2*min, paid, payout.SignalPaymentFinished)
+		status := h.run(request(manual))
+		require.Equal(t, payout.StateSucceeded, status.State)
+		require.Equal(t, "ann", status.Decision.By)
+	})
+	t.Run("two approvals", func(t *testing.T) {
+		h := newHarness(t)
+		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
+		h.decide(min, payout.DecisionConfirm, "ann")
+		twice := h.decide(2*min, payout.DecisionConfirm, "ann")
+		h.statusAt(3*min, func(payout.Status) { require.Zero(t, h.pike.count("confirm")) })
+		h.decide(4*min, payout.DecisionConfirm, "bob")
+		h.pikeTurns(5*min, paid, payout.SignalPaymentFinished)
+		status := h.run(request(manual, func(r *payout.Request) { r.Policy.Approvals = 2 }))
+		require.Equal(t, payout.StateSucceeded, status.State)
+		require.ErrorContains(t, twice.err, "ann has confirmed already")
+	})
+	t.Run("malformed", func(t *testing.T) {
+		h := newHarness(t)
+		noPerson := h.decide(sec, payout.DecisionConfirm, " ")
+		noDecision := h.decide(sec, "yes", "ann")
+		h.pikeTurns(2*sec, notPaid, payout.SignalPaymentFinished)
+		h.run(request(manual))
+		require.ErrorContains(t, noPerson.err, "by:")
+		require.ErrorContains(t, noDecision.err, "decision:")
+	})
+}
+
+func TestTimeouts(t *testing.T) {
+	t.Run("ready_timeout", func(t *testing.T) {
+		h := newHarness(t)
+		h.statusAt(119*min, func(status payout.Status) { require.Equal(t, payout.StateAwaitingReady, status.State) })
+		h.statusAt(121*min, func(status payout.Status) { require.Equal(t, payout.StateCancelling, status.State) })
+		h.pikeTurns(122*min, notPaid, payout.SignalPaymentFinished)
+		status := h.run(request())
+		require.Equal(t, payout.StateCancelled, status.State)
+		require.Equal(t, "ready_timeout", status.Decision.By)
+	})
+	t.Run("decision_timeout", func(t *testing.T) {
+		h := newHarness(t)
+		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
+		h.statusAt(44*min, func(status payout.Status) { require.Equal(t, payout.StateAwaitingDecision, status.State) })
+		h.statusAt(46*min, func(status payout.Status) { require.Equal(t, payout.StateCancelling, status.State) })
+		h.pikeTurns(47*min, notPaid, payout.SignalPaymentFinished)
+		status := h.run(request(manual))
+		require.Equal(t, payout.StateCancelled, status.State)
+		require.Equal(t, "decision_timeout", status.Decision.By)
+	})
+	t.Run("confirm_timeout: no confirm could be sent", func(t *testing.T) {
+		h := newHarness(t)
+		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
+		h.pike.failing("confirm", 1000, fakeError{err: &pike.Error{Method: "confirm", Outcome: pike.NotSent}})
+		h.statusAt(54*min, func(status payout.Status) { require.Equal(t, payout.StateConfirming, status.State) })
+		h.statusAt(56*min, func(status payout.Status) { require.Equal(t, payout.StateCancelling, status.State) })
+		h.pikeTurns(57*min, notPaid, payout.SignalPaymentFinished)
+		status := h.run(request())
+		require.Equal(t, payout.StateCancelled, status.State)
+		require.Equal(t, "confirm_timeout", status.Decision.By)
+	})
+	t.Run("result_timeout", func(t *testing.T) {
+		h := newHarness(t)
+		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
+		h.statusAt(14*min, func(status payout.Status) { require.Empty(t, attention(status)) })
+		h.statusAt(16*min, func(status payout.Status) { require.Equal(t, payout.AttentionResultOverdue, attention(status)) })
+		h.pikeTurns(5*time.Hour, paid, "")
+		status := h.run(request())
+		require.Equal(t, payout.StateSucceeded, status.State)
+		require.Empty(t, attention(status))
+	})
+	t.Run("poll_interval doubles to five minutes", func(t *testing.T) {
+		h := newHarness(t)
+		h.statusAt(time.Hour, func(payout.Status) {
+			require.InDelta(t, 15, h.pike.count("status"), 2, "30s 1m 2m 4m, then every 5m")
+		})
+		h.pikeTurns(time.Hour+sec, notPaid, payout.SignalPaymentFinished)
+		h.run(request())
+	})
+}
+
+func TestLostAnswers(t *testing.T) {
+	t.Run("create", func(t *testing.T) {
+		h := newHarness(t)
+		h.pike.lost("create", 3)
+		h.pikeTurns(10*min, ready, payout.SignalReadyToConfirm)
+		h.pikeTurns(11*min, paid, payout.SignalPaymentFinished)
+		require.Equal(t, payout.StateSucceeded, h.run(request()).State)
+		require.Equal(t, 1, h.pike.count("start"))
+	})
+	t.Run("start is not repeated", func(t *testing.T) {
+		h := newHarness(t)
+		h.pike.lost("start", 1)
+		h.pikeTurns(5*min, ready, payout.SignalReadyToConfirm)
+		h.pikeTurns(6*min, paid, payout.SignalPaymentFinished)
+		require.Equal(t, payout.StateSucceeded, h.run(request()).State)
+		require.Equal(t, 1, h.pike.count("start"))
+	})
+	t.Run("start that never arrived is repeated after the settle delay", func(t *testing.T) {
+		h := newHarness(t)
+		h.pike.failing("start", 1, fakeError{err: unknownError("start")})
+		h.statusAt(80*sec, func(payout.Status) { require.Equal(t, 1, h.pike.count("start")) })
+		h.pikeTurns(5*min, ready, payout.SignalReadyToConfirm)
+		h.pikeTurns(6*min, paid, payout.SignalPaymentFinished)
+		require.Equal(t, payout.StateSucceeded, h.run(request()).State)
+		require.Equal(t, 2, h.pike.count("start"))
+	})
+	t.Run("confirm pays once", func(t *testing.T) {
+		h := newHarness(t)
+		h.pike.lost("confirm", 1)
+		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
+		h.statusAt(10*sec, func(status payout.Status) { require.Equal(t, payout.AttentionConfirmUnknown, attention(status)) })
+		h.pikeTurns(3*min, paid, payout.SignalPaymentFinished)
+		status := h.run(request())
+		require.Equal(t, payout.StateSucceeded, status.State)
+		require.Equal(t, 1, h.pike.count("confirm"))
+		require.Empty(t, attention(status))
+	})
+	t.Run("confirm that never arrived is repeated after the settle delay", func(t *testing.T) {
+		h := newHarness(t)
+		h.pike.failing("confirm", 1, fakeError{err: unknownError("confirm")})
+		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
+		h.statusAt(85*sec, func(payout.Status) { require.Equal(t, 1, h.pike.count("confirm")) })
+		h.pikeTurns(5*min, paid, payout.SignalPaymentFinished)
+		require.Equal(t, payout.StateSucceeded, h.run(request()).State)
+		require.Equal(t, 2, h.pike.count("confirm"))
+	})
+	t.Run("confirm unknown until Pike's own deadline", func(t *testing.T) {
+		h := newHarness(t)
+		h.pike.failing("confirm", 1000, fakeError{err: unknownError("confirm")})
+		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
+		h.statusAt(70*min, func(status payout.Status) {
+			require.Equal(t, payout.StateConfirming, status.State, "never cancelled once a confirm may have arrived")
+			require.Equal(t, payout.AttentionConfirmUnknown, attention(status))
+		})
+		h.pikeTurns(240*min, notPaid, "")
+		require.Equal(t, payout.StateFailed, h.run(request()).State)
+		require.Zero(t, h.pike.count("cancel"))
+	})
+	t.Run("cancel", func(t *testing.T) {
+		h := newHarness(t)
+		h.pike.lost("cancel", 2)
+		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
+		h.decide(min, payout.DecisionCancel, "ann")
+		h.pikeTurns(2*min, notPaid, "")
+		require.Equal(t, payout.StateCancelled, h.run(request(manual)).State)
+	})
+}
+
+func TestTemporalCancellation(t *testing.T) {
+	t.Run("before confirm", func(t *testing.T) {
+		h := newHarness(t)
+		h.at(sec, h.env.CancelWorkflow)
+		h.pikeTurns(min, notPaid, payout.SignalPaymentFinished)
+		status := h.run(request())
+		require.Equal(t, payout.StateCancelled, status.State)
+		require.Equal(t, "temporal cancellation", status.Decision.By)
+		require.Positive(t, h.pike.count("cancel"))
+	})
+	t.Run("after the one-way door", func(t *testing.T) {
+		h := newHarness(t)
+		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
+		h.at(2*sec, h.env.CancelWorkflow)
+		h.pikeTurns(min, paid, payout.SignalPaymentFinished)
+		status := h.run(request())
+		require.Equal(t, payout.StateSucceeded, status.State)
+		require.Zero(t, h.pike.count("cancel"))
+		require.Contains(t, fmt.Sprint(status.Transitions), "cancellation refused")
+	})
+	t.Run("while Pike does not answer create", func(t *testing.T) {
+		h := newHarness(t)
+		h.pike.failing("create", 1000, fakeError{err: &pike.Error{Method: "create", Outcome: pike.NotSent}})
+		h.statusAt(20*min, func(status payout.Status) { require.Equal(t, payout.AttentionPikeUnreachable, attention(status)) })
+		h.at(21*min, h.env.CancelWorkflow)
+		status := h.run(request())
+		require.Equal(t, payout.StateCancelled, status.State)
+		require.Zero(t, h.pike.count("cancel"))
+	})
+	t.Run("the cancel loses against a payment", func(t *testing.T) {
+		h := newHarness(t)
+		h.at(sec, h.env.CancelWorkflow)
+		h.pikeTurns(min, paid, payout.SignalPaymentFinished)
+		status := h.run(request())
+		require.Equal(t, payout.StateSucceeded, status.State)
+		require.Equal(t, payout.AttentionPaidWithoutConfirm, attention(status))
+	})
+}
+
+func TestAutoConfirmAtPikeIsTheTruthAndFlagged(t *testing.T) {
+	h := newHarness(t)
+	h.pikeTurns(sec, paid, payout.SignalPaymentFinished)
+	status := h.run(request(manual))
+	require.Equal(t, payout.StateSucceeded, status.State)
+	require.Equal(t, payout.AttentionPaidWithoutConfirm, attention(status))
+}
+
+func TestMismatchIsNeverConfirmed(t *testing.T) {
+	changes := map[string]func(*pike.Session){
+		"amount":      func(s *pike.Session) { s.Payouts[0].AmountDetails.Amount = 10001 },
+		"currency":    func(s *pike.Session) { s.Payouts[0].AmountDetails.Currency = "usd" },
+		"metadata":    func(s *pike.Session) { s.Payouts[0].Metadata = json.RawMessage(`"p2"`) },
+		"destination": func(s *pike.Session) { s.Payouts[0].Destination = pike.Destination{CardToken: "other"} },
+		"recipient":   func(s *pike.Session) { s.Payouts[0].RecipientName = "Somebody Else" },
+		"two payouts": func(s *pike.Session) { s.Payouts = append(s.Payouts, s.Payouts[0]) },
+	}
+	for name, change := range changes {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t)
+			h.pikeTurns(sec, func(s *pike.Session) {
+				change(s)
+				ready(s)
+				for i := range s.Payouts {
+					s.Payouts[i].Status = pike.PayoutPending
+				}
+			}, payout.SignalReadyToConfirm)
+			h.pikeTurns(min, notPaid, payout.SignalPaymentFinished)
+			status := h.run(request())
+			require.Equal(t, payout.StateCancelled, status.State)
+			require.Equal(t, payout.AttentionMismatch, attention(status))
+			require.Zero(t, h.pike.count("confirm"))
+			require.NotContains(t, status.Attention.Detail, "Ivanov")
+		})
+	}
+}
+
+func TestConfigRefusedHoldsAndResumes(t *testing.T) {
+	h := newHarness(t)
+	h.pike.failing("start", 3, fakeError{err: &pike.Error{Method: "start", Outcome: pike.Refused, Code: pike.CodeAuthorization}})
+	h.statusAt(sec, func(status payout.Status) { require.Equal(t, payout.AttentionConfigRefused, attention(status)) })
+	h.pikeTurns(30*min, ready, payout.SignalReadyToConfirm)
+	h.pikeTurns(31*min, paid, payout.SignalPaymentFinished)
+	status := h.run(request())
+	require.Equal(t, payout.StateSucceeded, status.State)
+	require.Empty(t, attention(status))
+}
+
+func TestBadRequestsFailTheWorkflowAndReachNothing(t *testing.T) {
+	good, err := json.Marshal(request())
+	require.NoError(t, err)
+	with := func(old, replacement string) json.RawMessage {
+		require.Contains(t, string(good), old)
+		return json.RawMessage(strings.Replace(string(good), old, replacement, 1))
+	}
+	tests := map[string]struct {
+		input json.RawMessage
+		want  string
+	}{
+		"amount is text":     {with(`10000`, `"10000"`), "amount_details.amount"},
+		"amount is a float":  {with(`10000`, `1e4`), "amount_details.amount"},
+		"amount is zero":     {with(`10000`, `0`), "amount_details.amount"},
+		"currency":           {with(`eur`, `euro`), "amount_details.currency"},
+		"misspelled policy":  {with(`"recipient"`, `"policy":{"decison":"manual"},"recipient"`), "policy.decison: unknown field"},
+		"bad duration":       {with(`"recipient"`, `"policy":{"ready_timeout":60},"recipient"`), "policy.ready_timeout"},
+		"amount given twice": {with(`10000`, `10000,"amount":1`), "given twice"},
+		"other id":           {with(`"p1"`, `"p2"`), "payout_id"},
+		"token":              {with(`abab`, `xyxy`), "destination.tokenized_card.token"},
+		"no object":          {json.RawMessage(`17`), "request"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t)
+			h.env.ExecuteWorkflow(payout.WorkflowType, tt.input)
+			var failure *temporal.ApplicationError
+			require.ErrorAs(t, h.env.GetWorkflowError(), &failure)
+			require.Equal(t, payout.ErrorTypeInvalidRequest, failure.Type())
+			require.True(t, failure.NonRetryable())
+			require.ErrorContains(t, failure, tt.want)
+			require.Empty(t, h.pike.calls)
+		})
+	}
+}
