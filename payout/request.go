@@ -153,6 +153,19 @@ func (r Request) LogValue() slog.Value {
 		slog.String("destination", r.Destination.Kind()))
 }
 
+// Format implements fmt.Formatter: %s of a nested pointer would show what secret.String hides.
+func (r Request) Format(state fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(state, "payout %s of %s to %s", r.PayoutID, r.AmountDetails, r.Destination)
+}
+
+// Format implements fmt.Formatter; it shows the kind only.
+func (d Destination) Format(state fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(state, "%s %s", d.Kind(), secret.Redacted)
+}
+
+// Format implements fmt.Formatter; the customer is personal data.
+func (c Customer) Format(state fmt.State, _ rune) { _, _ = fmt.Fprint(state, secret.Redacted) }
+
 // Kind names the destination in Pike's words, "" if none is set.
 func (d Destination) Kind() string {
 	switch {

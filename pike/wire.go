@@ -3,6 +3,7 @@ package pike
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 
 	"pikepayouts/secret"
@@ -105,6 +106,11 @@ type StartPayoutRequest struct {
 	Recipient json.RawMessage
 	Customer  json.RawMessage
 	Metadata  string
+}
+
+// Format implements fmt.Formatter: recipient and customer are personal data in plain JSON.
+func (r StartPayoutRequest) Format(state fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(state, "start of %s in %s", r.Metadata, r.SessionID)
 }
 
 // TokenInfoRequest asks for the card behind a destination.

@@ -1,0 +1,341 @@
+package workflows
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"pikepayouts/activities"
+	"pikepayouts/payout"
+)
+
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func testMachine(policy payout.Policy) *machine {
+	return newMachine(payout.Request{PayoutID: "p1", AmountDetails: payout.AmountDetails{Amount: 1, Currency: "eur"}, Policy: policy}, epoch)
+}
+
+func session(phase activities.Phase) activities.Session {
+	return activities.Session{ID: "ps_1", Phase: phase}
+}
+
+// inState brings a machine into a state by the shortest way.
+func inState(t *testing.T, state payout.State, policy payout.Policy) *machine {
+	m := testMachine(policy)
+	advance := []func(){
+		func() { m.created(session(activities.PhaseNotStarted), epoch) },
+		func() { m.started(session(activities.PhaseInProgress), epoch) },
+		func() { m.polled(session(activities.PhaseReady), epoch) },
+		func() {
+			m.confirmed(activities.SendResult{Session: session(activities.PhaseInProgress), Sent: true}, epoch)
+		},
+	}
+	for _, step := range advance {
+		if m.status.State == state {
+			return m
+		}
+		step()
+	}
+	require.Equal(t, state, m.status.State)
+	return m
+}
+
+func TestNext(t *testing.T) {
+	auto, manual := payout.Policy{}, payout.Policy{Decision: payout.DecisionManual}
+	unknown := activities.Failure{Outcome: activities.Unknown}
+	notSent := activities.Failure{Outcome: activities.NotSent}
+	settled := epoch.Add(settleDelay)
+	tests := []struct {
+		name      string
+		state     payout.State
+		policy    payout.Policy
+		happens   func(m *machine)
+		now       time.Time
+		want      action
+		wantState payout.State
+	}{
+		{"a new payout creates its session", payout.StateCreating, auto, nil, epoch, createSession, payout.StateCreating},
+		{"create not sent waits", payout.StateCreating, auto, func(m *machine) { m.callFailed(createSession, notSent, epoch) }, epoch, wait, payout.StateCreating},
+		{"a created session is started", payout.StateStarting, auto, nil, epoch, startPayout, payout.StateStarting},
+		{"an unknown start waits", payout.StateStarting, auto, func(m *machine) { m.callFailed(startPayout, unknown, epoch) }, epoch, wait, payout.StateStarting},
+		{"an unknown start is looked at after the settle delay", payout.StateStarting, auto,
+			func(m *machine) { m.callFailed(startPayout, unknown, epoch) }, settled, readStatus, payout.StateStarting},
+		{"a status read before the settle delay settles nothing", payout.StateStarting, auto, func(m *machine) {
+			m.callFailed(startPayout, unknown, epoch)
+			m.polled(session(activities.PhaseNotStarted), settled.Add(-time.Second))
+		}, settled.Add(time.Hour), readStatus, payout.StateStarting},
+		{"a start that is ok without a payout is not repeated at once", payout.StateStarting, auto,
+			func(m *machine) { m.started(session(activities.PhaseNotStarted), epoch) }, epoch, wait, payout.StateStarting},
+		{"a started payout waits", payout.StateAwaitingReady, auto, nil, epoch, wait, payout.StateAwaitingReady},
+		{"a hint makes auto confirm, which reads first", payout.StateAwaitingReady, auto,
+			func(m *machine) { require.NoError(t, m.hint(readyEvent)) }, epoch, confirmSession, payout.StateConfirming},
+		{"a hint makes manual read the status", payout.StateAwaitingReady, manual,
+			func(m *machine) { require.NoError(t, m.hint(readyEvent)) }, epoch, readStatus, payout.StateAwaitingReady},
+		{"ready_timeout cancels", payout.StateAwaitingReady, auto, nil, epoch.Add(2 * time.Hour), cancelSession, payout.StateCancelling},
+		{"ready waits for people", payout.StateAwaitingDecision, manual, nil, epoch, wait, payout.StateAwaitingDecision},
+		{"decision_timeout cancels", payout.StateAwaitingDecision, manual, nil, epoch.Add(45 * time.Minute), cancelSession, payout.StateCancelling},
+		{"a confirm not sent is not repeated after confirm_timeout", payout.StateConfirming, auto,
+			func(m *machine) { m.callFailed(confirmSession, notSent, epoch) }, epoch.Add(55 * time.Minute), cancelSession, payout.StateCancelling},
+		{"an unknown confirm is never cancelled", payout.StateConfirming, auto, func(m *machine) {
+			m.callFailed(confirmSession, unknown, epoch)
+			m.polled(session(activities.PhaseReady), settled)
+		}, epoch.Add(55 * time.Minute), readStatus, payout.StateConfirming},
+		{"a webhook during the wait for the result reads the status", payout.StateAwaitingResult, auto,
+			func(m *machine) { require.NoError(t, m.hint(readyEvent)) }, epoch, readStatus, payout.StateAwaitingResult},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m := inState(t, tt.state, tt.policy)
+			if tt.happens != nil {
+				tt.happens(m)
+			}
+			require.Equal(t, tt.want, m.next(tt.now).do)
+			require.Equal(t, tt.wantState, m.status.State)
+		})
+	}
+}
+
+var readyEvent = payout.Event{Type: payout.SignalReadyToConfirm, SessionID: "ps_1"}
+
+func TestFinalStatesAbsorb(t *testing.T) {
+	m := inState(t, payout.StateAwaitingResult, payout.Policy{})
+	m.polled(session(activities.PhasePaid), epoch)
+	require.Equal(t, finish, m.next(epoch).do)
+	require.Error(t, m.checkDecision(payout.DecideRequest{Decision: payout.DecisionCancel, By: "ann"}))
+	require.NoError(t, m.cancelRequested(epoch))
+	require.Equal(t, payout.StateSucceeded, m.status.State)
+}
+
+func TestTheGravestAttentionIsShown(t *testing.T) {
+	m := testMachine(payout.Policy{})
+	m.raise(payout.AttentionPikeUnreachable, "a", epoch)
+	m.raise(payout.AttentionMismatch, "b", epoch)
+	m.raise(payout.AttentionResultOverdue, "c", epoch)
+	require.Equal(t, payout.AttentionMismatch, m.status.Attention.Reason)
+}
+
+// worstPike is a model of the least helpful Pike that the rules allow for: a
+// second start adds a payout, every confirm pays, an unknown call may take
+// effect later, status lags, webhooks come at random. It counts what it did.
+type worstPike struct {
+	t       *rapid.T
+	now     time.Time
+	lag     time.Duration
+	pending []effect
+	views   []view
+
+	starts, movements      int
+	startedAt, confirmedAt time.Time
+	declines               bool
+	cancelled              bool
+}
+
+type effect struct {
+	at    time.Time
+	apply func()
+}
+
+type view struct {
+	at    time.Time
+	phase activities.Phase
+}
+
+// maxInFlight and the lag together stay below the settle delay: that is what the delay is for.
+const (
+	maxInFlight = 25 * time.Second
+	maxLag      = 60 * time.Second
+	checks      = 3 * time.Minute
+	processing  = 2 * time.Minute
+	pikeWindow  = 240 * time.Minute
+)
+
+func (p *worstPike) ended() bool {
+	return p.phase() == activities.PhasePaid || p.phase() == activities.PhaseNotPaid
+}
+
+func (p *worstPike) phase() activities.Phase {
+	switch {
+	case p.cancelled:
+		return activities.PhaseNotPaid
+	case p.movements > 0 && !p.now.Before(p.confirmedAt.Add(processing)):
+		return activities.PhasePaid
+	case p.movements > 0:
+		return activities.PhaseInProgress
+	case p.starts == 0:
+		return activities.PhaseNotStarted
+	case p.now.Before(p.startedAt.Add(checks)):
+		return activities.PhaseInProgress
+	case p.declines || p.now.After(p.startedAt.Add(pikeWindow)):
+		return activities.PhaseNotPaid
+	}
+	return activities.PhaseReady
+}
+
+// to lets time pass: calls in flight arrive, and the lagging view is recorded.
+func (p *worstPike) to(now time.Time) {
+	for len(p.pending) > 0 && !p.pending[0].at.After(now) {
+		p.now = p.pending[0].at
+		p.pending[0].apply()
+		p.pending = p.pending[1:]
+		p.see()
+	}
+	p.now = now
+	p.see()
+}
+
+func (p *worstPike) see() { p.views = append(p.views, view{p.now, p.phase()}) }
+
+func (p *worstPike) read() activities.Session {
+	seen := activities.PhaseNotStarted
+	for _, v := range p.views {
+		if !v.at.After(p.now.Add(-p.lag)) || v.phase == activities.PhasePaid || v.phase == activities.PhaseNotPaid {
+			seen = v.phase
+		}
+	}
+	return session(seen)
+}
+
+func (p *worstPike) start() {
+	p.starts++
+	p.startedAt = p.now
+}
+
+func (p *worstPike) confirm() {
+	if p.phase() == activities.PhaseReady || p.movements > 0 {
+		p.movements++
+		p.confirmedAt = p.now
+	}
+}
+
+func (p *worstPike) cancel() {
+	if p.movements == 0 && !p.ended() {
+		p.cancelled = true
+	}
+}
+
+var errUnknown = errors.New("unknown")
+
+// send draws what becomes of a call: done, not sent, or unknown, and then never, now or later.
+func (p *worstPike) send(faults bool, work func()) error {
+	if !faults {
+		work()
+		p.see()
+		return nil
+	}
+	switch rapid.SampledFrom([]string{"done", "not sent", "lost answer", "lost request", "late"}).Draw(p.t, "answer") {
+	case "done":
+		work()
+	case "not sent":
+		return errNotSent
+	case "lost answer":
+		work()
+		p.see()
+		return errUnknown
+	case "lost request":
+		return errUnknown
+	case "late":
+		p.pending = append(p.pending, effect{p.now.Add(rapid.SampledFrom([]time.Duration{time.Second, maxInFlight}).Draw(p.t, "late")), work})
+		return errUnknown
+	}
+	p.see()
+	return nil
+}
+
+var errNotSent = errors.New("not sent")
+
+func failureOf(err error) activities.Failure {
+	if errors.Is(err, errNotSent) {
+		return activities.Failure{Outcome: activities.NotSent}
+	}
+	return activities.Failure{Outcome: activities.Unknown}
+}
+
+// execute is what the activities do, over the model.
+func (p *worstPike) execute(m *machine, call action, faults bool) {
+	m.calling(call)
+	var err error
+	switch call {
+	case createSession:
+		if err = p.send(faults, func() {}); err == nil {
+			m.created(session(activities.PhaseNotStarted), p.now)
+		}
+	case startPayout:
+		if err = p.send(faults, p.start); err == nil {
+			m.started(session(activities.PhaseInProgress), p.now)
+		}
+	case confirmSession:
+		if seen := p.read(); seen.Phase != activities.PhaseReady {
+			m.confirmed(activities.SendResult{Session: seen}, p.now)
+			return
+		}
+		if err = p.send(faults, p.confirm); err == nil {
+			m.confirmed(activities.SendResult{Session: session(activities.PhaseInProgress), Sent: true}, p.now)
+		}
+	case cancelSession:
+		if seen := p.read(); !seen.Phase.Cancellable() {
+			m.cancelled(activities.SendResult{Session: seen}, p.now)
+			return
+		}
+		if err = p.send(faults, p.cancel); err == nil {
+			m.cancelled(activities.SendResult{Session: session(activities.PhaseInProgress), Sent: true}, p.now)
+		}
+	case readStatus:
+		if err = p.send(faults, func() {}); err == nil {
+			m.polled(p.read(), p.now)
+		}
+	}
+	if err != nil {
+		m.callFailed(call, failureOf(err), p.now)
+	}
+}
+
+// TestMachineAgainstTheWorstPike is the promise in one property: never two
+// starts in a session, never two movements, and the end is what Pike says.
+func TestMachineAgainstTheWorstPike(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		policy := payout.Policy{Decision: rapid.SampledFrom([]string{payout.DecisionAuto, payout.DecisionManual}).Draw(t, "policy")}
+		p := &worstPike{t: t, now: epoch, declines: rapid.Bool().Draw(t, "declines"),
+			lag: rapid.SampledFrom([]time.Duration{0, maxLag}).Draw(t, "lag")}
+		m := testMachine(policy)
+		faulty := rapid.IntRange(0, 40).Draw(t, "faulty steps")
+		for i := 0; i < 400 && !m.status.State.Final(); i++ {
+			faults := i < faulty
+			if faults {
+				p.disturb(m)
+			}
+			next := m.next(p.now)
+			if next.do != wait {
+				p.execute(m, next.do, faults)
+			} else {
+				require.True(t, next.until.After(p.now), "a wait must end in the future")
+				p.to(next.until)
+			}
+			require.LessOrEqual(t, p.starts, 1, "starts")
+			require.LessOrEqual(t, p.movements, 1, "movements")
+		}
+		require.True(t, m.status.State.Final(), "still %s", m.status.State)
+		p.to(p.now.Add(24 * time.Hour))
+		paid := p.phase() == activities.PhasePaid
+		require.Equal(t, paid, m.status.State == payout.StateSucceeded, "ended %s, Pike says %s", m.status.State, p.phase())
+	})
+}
+
+// disturb lets people and webhooks, genuine or forged, come at any time.
+func (p *worstPike) disturb(m *machine) {
+	switch rapid.SampledFrom([]string{"", "", "hint", "confirm", "cancel", "temporal cancel", "time"}).Draw(p.t, "event") {
+	case "hint":
+		_ = m.hint(readyEvent)
+	case "confirm", "cancel":
+		decision := payout.DecideRequest{Decision: rapid.SampledFrom([]string{payout.DecisionConfirm, payout.DecisionCancel}).Draw(p.t, "decision"), By: "ann"}
+		if m.checkDecision(decision) == nil {
+			m.decideBy(decision, p.now)
+		}
+	case "temporal cancel":
+		_ = m.cancelRequested(p.now)
+	case "time":
+		p.to(p.now.Add(rapid.SampledFrom([]time.Duration{time.Second, time.Minute, time.Hour}).Draw(p.t, "passes")))
+	}
+}
