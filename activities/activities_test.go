@@ -1,0 +1,226 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+
+	"pikepayouts/payout"
+	"pikepayouts/pike"
+	"pikepayouts/secret"
+)
+
+var token = secret.String(strings.Repeat("ab", 32))
+
+func order() Order {
+	return Order{PayoutID: "p1", AmountDetails: payout.AmountDetails{Amount: 10000, Currency: "eur"},
+		Destination: payout.Destination{TokenizedCard: &payout.TokenizedCard{Token: token}}, RecipientName: "Ivanov Ivan"}
+}
+
+func onePayout(session pike.SessionStatus, status pike.PayoutStatus) pike.Session {
+	return pike.Session{ID: "ps_1", Status: session, Payouts: []pike.Payout{{ID: "po_1", Status: status,
+		AmountDetails: pike.AmountDetails{Amount: 10000, Currency: "EUR"}, Metadata: json.RawMessage(`"p1"`),
+		Destination: pike.Destination{CardToken: token}}}}
+}
+
+// TestPhaseOf covers every pair of session and payout status (api.md §4).
+func TestPhaseOf(t *testing.T) {
+	statuses := []pike.PayoutStatus{"", pike.PayoutInProgress, pike.PayoutPending, pike.PayoutSucceeded, pike.PayoutFailed, "new"}
+	want := map[pike.SessionStatus][]Phase{ // in the order of statuses; "" is a session without payouts
+		pike.SessionCreated:    {PhaseNotStarted, PhaseInProgress, PhaseInProgress, PhaseInProgress, PhaseInProgress, PhaseInProgress},
+		pike.SessionInProgress: {PhaseInProgress, PhaseInProgress, PhaseInProgress, PhaseInProgress, PhaseInProgress, PhaseInProgress},
+		pike.SessionAccepted:   {PhaseInProgress, PhaseInProgress, PhaseInProgress, PhasePaid, PhaseInProgress, PhaseInProgress},
+		pike.SessionCancelled:  {PhaseNotPaid, PhaseInProgress, PhaseInProgress, PhaseInProgress, PhaseNotPaid, PhaseInProgress},
+		pike.SessionError:      {PhaseUnresolved, PhaseUnresolved, PhaseUnresolved, PhaseUnresolved, PhaseUnresolved, PhaseUnresolved},
+		"new":                  {PhaseInProgress, PhaseInProgress, PhaseInProgress, PhaseInProgress, PhaseInProgress, PhaseInProgress},
+	}
+	for sessionStatus, phases := range want {
+		for i, payoutStatus := range statuses {
+			session := onePayout(sessionStatus, payoutStatus)
+			if payoutStatus == "" {
+				session.Payouts = nil
+			}
+			require.Equal(t, phases[i], phaseOf(session), "%s/%s", sessionStatus, payoutStatus)
+		}
+	}
+	ready := onePayout(pike.SessionInProgress, pike.PayoutPending)
+	ready.NextAction = pike.NextActionConfirm
+	require.Equal(t, PhaseReady, phaseOf(ready))
+	ready.Payouts[0].Status = pike.PayoutInProgress
+	require.Equal(t, PhaseInProgress, phaseOf(ready), "next_action alone is not enough")
+	capture := onePayout(pike.SessionInProgress, pike.PayoutPending)
+	capture.NextAction = "capture"
+	require.Equal(t, PhaseInProgress, phaseOf(capture))
+}
+
+func TestOnePaidOfTwoPayoutsIsPaidWithAMismatch(t *testing.T) {
+	session := onePayout(pike.SessionAccepted, pike.PayoutFailed)
+	session.Payouts = append(session.Payouts, onePayout(pike.SessionAccepted, pike.PayoutSucceeded).Payouts...)
+	result, err := assess(session, "ps_1", order())
+	require.NoError(t, err)
+	require.Equal(t, PhasePaid, result.Phase)
+	require.Contains(t, result.Mismatch, "2 payouts")
+}
+
+func TestMismatch(t *testing.T) {
+	changes := map[string]func(*pike.Payout){
+		"amount is 100.01 EUR, ordered 100.00 EUR": func(p *pike.Payout) { p.AmountDetails.Amount++ },
+		"amount is 100.00 USD, ordered 100.00 EUR": func(p *pike.Payout) { p.AmountDetails.Currency = "usd" },
+		"metadata is not the payout id":            func(p *pike.Payout) { p.Metadata = json.RawMessage(`{"id":"p1"}`) },
+		"destination differs":                      func(p *pike.Payout) { p.Destination = pike.Destination{RecurrentToken: token} },
+		"recipient differs":                        func(p *pike.Payout) { p.RecipientName = "Petrov" },
+		"":                                         func(p *pike.Payout) { p.Destination, p.RecipientName = pike.Destination{}, "Ivanov Ivan" },
+	}
+	for want, change := range changes {
+		session := onePayout(pike.SessionInProgress, pike.PayoutPending)
+		change(&session.Payouts[0])
+		require.Equal(t, want, mismatch(session, order()))
+	}
+}
+
+func TestAnswerForAnotherSessionIsNoAnswer(t *testing.T) {
+	_, err := assess(onePayout(pike.SessionAccepted, pike.PayoutSucceeded), "ps_2", order())
+	require.ErrorIs(t, err, errOtherSession)
+}
+
+func TestMayHaveBeenSent(t *testing.T) {
+	info := func(runID string, attempt int32) activity.Info {
+		var i activity.Info
+		i.WorkflowExecution.RunID, i.Attempt = runID, attempt
+		return i
+	}
+	original := Run{OriginalRunID: "a"}
+	require.False(t, original.mayHaveBeenSent(info("a", 1), false), "first attempt of the first run")
+	require.True(t, original.mayHaveBeenSent(info("a", 2), false), "an operator raised the attempts (A12)")
+	require.True(t, original.mayHaveBeenSent(info("a", 2), true), "settling was before the first attempt")
+	require.True(t, original.mayHaveBeenSent(info("b", 1), false), "a reset run (A11)")
+	require.False(t, original.mayHaveBeenSent(info("b", 1), true), "a reset run that has waited")
+}
+
+func TestFailureOf(t *testing.T) {
+	code := func(outcome pike.Outcome, code pike.Code) error {
+		return applicationError(&pike.Error{Method: "session/confirm", Outcome: outcome, Code: code})
+	}
+	scheduleToStart := temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START, nil)
+	tests := []struct {
+		name    string
+		err     error
+		outcome Outcome
+		config  bool
+		code    string
+	}{
+		{"refused", code(pike.Refused, pike.CodeInvalidRequest), Refused, false, "invalid_request"},
+		{"config", code(pike.Refused, pike.CodeAuthentication), Refused, true, "authentication_error"},
+		{"not sent", code(pike.NotSent, ""), NotSent, false, ""},
+		{"unknown", code(pike.Unknown, "new_code"), Unknown, false, "new_code"},
+		{"wrong state", code(pike.Unknown, pike.CodeSessionWrongState), Unknown, false, "session_wrong_state"},
+		{"no worker took it", scheduleToStart, NotSent, false, ""},
+		{"worker lost", temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_START_TO_CLOSE, nil), Unknown, false, ""},
+		{"heartbeat", temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_HEARTBEAT, nil), Unknown, false, ""},
+		{"cancelled", temporal.NewCanceledError(), Unknown, false, ""},
+		{"panic", errors.New("panic"), Unknown, false, ""},
+		{"other application error", temporal.NewApplicationError("x", "Other"), Unknown, false, ""},
+		{"status read before a send", beforeSend(&pike.Error{Outcome: pike.Unknown}), NotSent, false, ""},
+		{"config at the status read before a send", beforeSend(&pike.Error{Outcome: pike.Refused, Code: pike.CodeAuthorization}), Refused, true, "authorization_error"},
+		{"held", heldError(nil), Unknown, false, ""},
+		{"held, though the status read was not sent", heldError(&pike.Error{Outcome: pike.NotSent}), Unknown, false, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			failure := FailureOf(tt.err)
+			require.Equal(t, tt.outcome, failure.Outcome)
+			require.Equal(t, tt.config, failure.Config)
+			if tt.code == "" {
+				require.Nil(t, failure.Error)
+			} else {
+				require.Equal(t, tt.code, failure.Error.Code)
+			}
+		})
+	}
+}
+
+// pikeStub answers every call with one session and counts the sends.
+type pikeStub struct {
+	Pike
+	session pike.Session
+	sends   int
+	keys    []string
+}
+
+func (p *pikeStub) SessionStatus(context.Context, string) (pike.Session, error) {
+	return p.session, nil
+}
+
+func (p *pikeStub) ConfirmSession(_ context.Context, _, key string) (pike.Session, error) {
+	p.sends++
+	p.keys = append(p.keys, key)
+	return p.session, nil
+}
+
+func (p *pikeStub) CancelSession(ctx context.Context, session, key string) (pike.Session, error) {
+	return p.ConfirmSession(ctx, session, key)
+}
+
+func TestConfirmIsSentOnlyIfStatusAsksForItAndTheOrderAgrees(t *testing.T) {
+	ready := onePayout(pike.SessionInProgress, pike.PayoutPending)
+	ready.NextAction = pike.NextActionConfirm
+	other := ready
+	other.Payouts = []pike.Payout{ready.Payouts[0]}
+	other.Payouts[0].AmountDetails.Amount = 1
+	tests := map[string]struct {
+		session pike.Session
+		sends   int
+	}{
+		"ready":     {ready, 1},
+		"mismatch":  {other, 0},
+		"not ready": {onePayout(pike.SessionInProgress, pike.PayoutInProgress), 0},
+		"confirmed": {onePayout(pike.SessionInProgress, pike.PayoutPending), 0},
+		"paid":      {onePayout(pike.SessionAccepted, pike.PayoutSucceeded), 0},
+		"cancelled": {onePayout(pike.SessionCancelled, pike.PayoutFailed), 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			stub := &pikeStub{session: tt.session}
+			result := execute(t, New(stub, nil).ConfirmSession)
+			require.Equal(t, tt.sends, stub.sends)
+			require.Equal(t, tt.sends == 1, result.Sent)
+			if tt.sends == 1 {
+				require.Equal(t, []string{"p1/confirm"}, stub.keys)
+			}
+		})
+	}
+}
+
+func TestCancelIsNotSentToAnEndedSession(t *testing.T) {
+	for session, sends := range map[*pike.Session]int{
+		new(onePayout(pike.SessionAccepted, pike.PayoutSucceeded)):    0,
+		new(onePayout(pike.SessionCancelled, pike.PayoutFailed)):      0,
+		new(onePayout(pike.SessionError, pike.PayoutFailed)):          0,
+		new(onePayout(pike.SessionInProgress, pike.PayoutInProgress)): 1,
+	} {
+		stub := &pikeStub{session: *session}
+		result := execute(t, New(stub, nil).CancelSession)
+		require.Equal(t, sends, stub.sends)
+		require.Equal(t, sends == 1, result.Sent)
+	}
+}
+
+func execute(t *testing.T, call func(context.Context, SessionInput) (SendResult, error)) SendResult {
+	t.Helper()
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestActivityEnvironment()
+	env.RegisterActivity(call)
+	value, err := env.ExecuteActivity(call, SessionInput{Run: Run{OriginalRunID: "default-test-run-id"}, SessionID: "ps_1", Order: order()})
+	require.NoError(t, err)
+	var result SendResult
+	require.NoError(t, value.Get(&result))
+	return result
+}
