@@ -62,10 +62,20 @@ func (m *machine) callFailed(call action, failure activities.Failure, now time.T
 	m.noteSilence(failure, now)
 	m.backOff(now)
 	switch call {
+	case createSession:
+		m.createFailed(failure, now)
 	case startPayout:
 		m.startFailed(failure, now)
 	case confirmSession:
 		m.confirmFailed(failure, now)
+	}
+}
+
+// createFailed ends the payout if Pike refused the session for good: nothing was started.
+func (m *machine) createFailed(failure activities.Failure, now time.Time) {
+	if failure.Outcome == activities.Refused && !failure.Config {
+		m.status.Error = failure.Error
+		m.enter(payout.StateFailed, now, "Pike refused to create a session")
 	}
 }
 

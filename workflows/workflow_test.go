@@ -230,6 +230,14 @@ func TestDeclines(t *testing.T) {
 		require.Empty(t, attention(status))
 		require.Equal(t, 1, h.pike.count("confirm"))
 	})
+	t.Run("create refused for good", func(t *testing.T) {
+		h := newHarness(t)
+		h.pike.failing("create", 1, fakeError{err: &pike.Error{Method: "create", Outcome: pike.Refused, Code: pike.CodeInvalidRequest}})
+		status := h.run(request())
+		require.Equal(t, payout.StateFailed, status.State)
+		require.Equal(t, "invalid_request", status.Error.Code)
+		require.Equal(t, []string{"create"}, h.pike.calls)
+	})
 	t.Run("start refused for good", func(t *testing.T) {
 		h := newHarness(t)
 		h.pike.failing("start", 1, fakeError{err: &pike.Error{Method: "start", Outcome: pike.Refused, Code: pike.CodeInvalidRequest}})
