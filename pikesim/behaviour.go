@@ -99,34 +99,34 @@ func stepOf(method string) (Step, bool) {
 // Preset is the name of a behaviour.
 type Preset string
 
-// The presets. Presets says what each stands for.
+// The presets.
 const (
-	PresetConfirmed             Preset = "confirmed"
-	PresetDeclinedAtChecks      Preset = "declined_at_checks"
-	PresetDeclinedAfterConfirm  Preset = "declined_after_confirm"
-	PresetDeclinedWithError     Preset = "declined_with_error"
-	PresetErrorThenPaid         Preset = "error_then_paid"
-	PresetErrorThenCancelled    Preset = "error_then_cancelled"
-	PresetReturned              Preset = "returned"
-	PresetNeverReady            Preset = "never_ready"
-	PresetNeverReadyCancellable Preset = "never_ready_cancellable"
-	PresetAutoConfirm           Preset = "auto_confirm"
-	PresetCancelRefused         Preset = "cancel_refused"
-	PresetWebhooksLost          Preset = "webhooks_lost"
+	PresetConfirmed             Preset = "confirmed"               // ready, paid after confirm; the default
+	PresetDeclinedAtChecks      Preset = "declined_at_checks"      // never ready; cancelled/failed, which is final
+	PresetDeclinedAfterConfirm  Preset = "declined_after_confirm"  // ready; after confirm cancelled/failed, which is final
+	PresetDeclinedWithError     Preset = "declined_with_error"     // ready; after confirm error/failed for ever
+	PresetErrorThenPaid         Preset = "error_then_paid"         // after confirm error/failed, later accepted/succeeded
+	PresetErrorThenCancelled    Preset = "error_then_cancelled"    // after confirm error/failed, later cancelled/failed
+	PresetReturned              Preset = "returned"                // paid, later refunds[] and payment_refunded
+	PresetNeverReady            Preset = "never_ready"             // in_progress for ever, and cancel is refused
+	PresetNeverReadyCancellable Preset = "never_ready_cancellable" // in_progress until cancelled
+	PresetAutoConfirm           Preset = "auto_confirm"            // paid without confirm
+	PresetCancelRefused         Preset = "cancel_refused"          // as confirmed, but cancel is refused
+	PresetWebhooksLost          Preset = "webhooks_lost"           // these are as confirmed, with webhooks in another way
 	PresetWebhooksDuplicated    Preset = "webhooks_duplicated"
 	PresetWebhooksReordered     Preset = "webhooks_reordered"
 	PresetWebhooksEarly         Preset = "webhooks_early"
 	PresetWebhooksLate          Preset = "webhooks_late"
 	PresetCreateAnswerLost      Preset = "create_answer_lost" // by the control endpoint only: create carries no token
-	PresetStartAnswerLost       Preset = "start_answer_lost"
+	PresetStartAnswerLost       Preset = "start_answer_lost"  // these are as confirmed, with one answer lost
 	PresetConfirmAnswerLost     Preset = "confirm_answer_lost"
 	PresetCancelAnswerLost      Preset = "cancel_answer_lost"
 )
 
 // NamedBehaviour is a preset and what it stands for.
 type NamedBehaviour struct {
-	Name      Preset    `json:"name"`
-	Behaviour Behaviour `json:"behaviour"`
+	Name      Preset
+	Behaviour Behaviour
 }
 
 // Presets lists every preset.

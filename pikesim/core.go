@@ -7,6 +7,18 @@
 // by which tests judge. Server puts Core behind HTTP: headers, signatures,
 // webhooks over the network.
 //
+// # Choosing what happens
+//
+// Each payout has a Behaviour: that of its metadata if the control endpoint set
+// one, else that of its token if Token made it, else the default one.
+//
+//	POST /_sim/behaviour  {"metadata":"<payout id>","preset":"webhooks_late"}
+//	                      {"default":true,"outcome":"declined_after_confirm","decline_with":"error",
+//	                       "cancel":"refused","webhooks":"lost","lost_answers":["start","confirm"]}
+//	POST /_sim/webhook    {"session_id":"ps_1234","type":"payment_finished"}: once more, as the session is now
+//	GET  /_sim/ledger     the Ledger; ?metadata=<payout id> for one payout
+//	GET  /_sim/sessions   a SessionSummary of every session
+//
 // # Inventions
 //
 // The following is the simulator's own. Pike has nothing of it, or says nothing

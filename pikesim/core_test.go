@@ -40,6 +40,41 @@ func TestAnswersAreThoseOfTheDocuments(t *testing.T) {
 		`"payments":[`+fmt.Sprintf(payout, "pending")+`]}}`, string(p.received[0].delivery.Body))
 }
 
+func TestWhatAnEndShows(t *testing.T) {
+	end := func(preset pikesim.Preset, wait time.Duration) string {
+		p := newPartner(t, defaults())
+		id := p.ready(preset)
+		p.must("session/confirm", only(id))
+		p.pass(wait)
+		return string(p.call("session/status", only(id)).raw.Body)
+	}
+	failed := `"error":{"code":"declined_by_issuer_bank","description":"the issuer declined the payout"}`
+	paid := end("confirmed", time.Second)
+	require.Regexp(t, `"finished_at":"2026-03-01T12:00:01.323456Z",.*"transaction_info":{"rrn":"[0-9]{12}","auth_code":"[0-9]{6}"}}]}}$`, paid)
+	declined := end("declined_after_confirm", time.Second)
+	require.Contains(t, declined, `"finished_at"`)
+	require.Contains(t, declined, failed+`}],`+failed+`}}`, "on the payout and on the session")
+	require.NotContains(t, end("declined_with_error", time.Second), `"finished_at"`, "an error is not the end")
+	settled := end("error_then_paid", time.Hour)
+	require.NotContains(t, settled, `"error":`)
+	require.Contains(t, settled, `"finished_at":"2026-03-01T12:10:01.323456Z"`)
+	require.Regexp(t, `"refunds":\[{"id":"rf_[0-9]+","status":"accepted","created_at":"2026-03-01T12:10:01.323456Z",`+
+		`"amount_details":{"amount":10000,"currency":"eur"}}]}]}}$`, end("returned", time.Hour))
+}
+
+func TestWhatIsDueAtTheSameTimeKeepsItsOrder(t *testing.T) {
+	p := newPartner(t, defaults())
+	var started, notified []string
+	for range 20 {
+		started = append(started, p.started("confirmed"))
+	}
+	p.now = p.now.Add(time.Second)
+	for _, d := range p.core.Advance(p.now) {
+		notified = append(notified, d.SessionID)
+	}
+	require.Equal(t, started, notified)
+}
+
 func TestTransitions(t *testing.T) {
 	const (
 		confirm = "session/confirm"

@@ -23,7 +23,10 @@ const (
 	headerIdempotencyKey = "X-PARTNER-IDEMPOTENCY-KEY"
 )
 
-const maxBodyBytes = 1 << 20
+const (
+	maxBodyBytes = 1 << 20
+	minKeyBits   = 2048
+)
 
 // Config is what a Server needs.
 type Config struct {
@@ -55,8 +58,8 @@ func (c Config) validate() error {
 		problems = append(problems, errors.New("PartnerKeys: at least one public key is needed"))
 	}
 	for i, key := range c.PartnerKeys {
-		if key == nil {
-			problems = append(problems, fmt.Errorf("PartnerKeys[%d] is nil", i))
+		if key == nil || key.N == nil || key.N.BitLen() < minKeyBits {
+			problems = append(problems, fmt.Errorf("PartnerKeys[%d] must be an RSA key of at least %d bits", i, minKeyBits))
 		}
 	}
 	if c.Project == "" {

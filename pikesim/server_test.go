@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -308,6 +309,8 @@ func TestCallersAreIdentified(t *testing.T) {
 		{"other key", "{}", func(h http.Header) { h.Set("X-PARTNER-SIGN", sign(other, "{}")) }, "authentication_error"},
 		{"not base64", "{}", func(h http.Header) { h.Set("X-PARTNER-SIGN", "?") }, "authentication_error"},
 		{"no padding", "{}", func(h http.Header) { h.Set("X-PARTNER-SIGN", strings.TrimRight(good, "=")) }, "authentication_error"},
+		{"stray bits at the end", "{}", func(h http.Header) { h.Set("X-PARTNER-SIGN", good[:len(good)-3]+string(good[len(good)-3]+1)+"==") },
+			"authentication_error"},
 		{"too short", "{}", func(h http.Header) { h.Set("X-PARTNER-SIGN", "AAAA") }, "authentication_error"},
 		{"hex placeholder", "{}", func(h http.Header) { h.Set("X-PARTNER-SIGN", card) }, "authentication_error"},
 		{"no content type", "{}", func(h http.Header) { h.Del("Content-Type") }, "invalid_request"},
@@ -436,7 +439,8 @@ func TestNewNamesWhatIsWrong(t *testing.T) {
 		change  func(*pikesim.Config)
 	}{
 		{"PartnerKeys", func(c *pikesim.Config) { c.PartnerKeys = nil }},
-		{"PartnerKeys[0] is nil", func(c *pikesim.Config) { c.PartnerKeys = []*rsa.PublicKey{nil} }},
+		{"PartnerKeys[0]", func(c *pikesim.Config) { c.PartnerKeys = []*rsa.PublicKey{nil} }},
+		{"PartnerKeys[1]", func(c *pikesim.Config) { c.PartnerKeys = append(c.PartnerKeys, &rsa.PublicKey{N: big.NewInt(3), E: 3}) }},
 		{"Project", func(c *pikesim.Config) { c.Project = "" }},
 		{"SigningKey is required", func(c *pikesim.Config) { c.SigningKey = nil }},
 		{"WebhookURL", func(c *pikesim.Config) { c.WebhookURL = "/hook" }},

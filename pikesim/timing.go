@@ -79,13 +79,16 @@ func (t Timing) Scaled(factor float64) Timing {
 
 func (t Timing) validate() error {
 	var problems []error
-	for name, value := range map[string]time.Duration{
-		"Checks": t.Checks, "Processing": t.Processing, "ConfirmDeadline": t.ConfirmDeadline, "CreatedExpiry": t.CreatedExpiry,
-		"ErrorResolution": t.ErrorResolution, "Return": t.Return, "LateWebhooks": t.LateWebhooks,
-		"WebhookGiveUp": t.WebhookGiveUp, "ReceiveTimeout": t.ReceiveTimeout,
+	for _, field := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"Checks", t.Checks}, {"Processing", t.Processing}, {"ConfirmDeadline", t.ConfirmDeadline},
+		{"CreatedExpiry", t.CreatedExpiry}, {"ErrorResolution", t.ErrorResolution}, {"Return", t.Return},
+		{"LateWebhooks", t.LateWebhooks}, {"WebhookGiveUp", t.WebhookGiveUp}, {"ReceiveTimeout", t.ReceiveTimeout},
 	} {
-		if value < 0 {
-			problems = append(problems, fmt.Errorf("Timing.%s must not be negative", name))
+		if field.value < 0 {
+			problems = append(problems, fmt.Errorf("Timing.%s must not be negative", field.name))
 		}
 	}
 	for i, gap := range t.WebhookGaps {
