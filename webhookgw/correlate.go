@@ -1,0 +1,71 @@
+package webhookgw
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"time"
+
+	"pikepayouts/payout"
+	"pikepayouts/pike"
+)
+
+// signalled says whether payouts wait for webhooks of this type.
+func signalled(kind pike.WebhookType) bool {
+	return kind == pike.WebhookReadyToConfirm || kind == pike.WebhookPaymentFinished
+}
+
+// onlyIncoming says that the session belongs to acquiring in the same project (design §3.4).
+func onlyIncoming(session pike.Session) bool {
+	return len(session.Payouts) == 0 && session.IncomingPayments > 0
+}
+
+// payoutIDOf finds the one payout that all payouts of the session name in their
+// metadata; false if there is none, or if they disagree (hazard W25).
+func payoutIDOf(session pike.Session) (string, bool) {
+	if len(session.Payouts) == 0 {
+		return "", false
+	}
+	id := session.Payouts[0].MetadataText()
+	for _, other := range session.Payouts[1:] {
+		if other.MetadataText() != id {
+			return "", false
+		}
+	}
+	return id, payout.ValidID(id)
+}
+
+// eventOf needs a session with at least one payout. Of several it describes the
+// first: the workflow reads the session anyway and refuses more than one.
+func eventOf(webhook pike.Webhook, now time.Time) payout.Event {
+	session, first := webhook.Session, webhook.Session.Payouts[0]
+	failure := first.Error
+	if failure == nil {
+		failure = session.Error
+	}
+	event := payout.Event{
+		Type: string(webhook.Type), SessionID: session.ID, SessionStatus: string(session.Status), NextAction: session.NextAction,
+		PikePayoutID: first.ID, PayoutStatus: string(first.Status), AmountDetails: payout.AmountDetails(first.AmountDetails),
+		ReceivedAt: now.UTC(),
+	}
+	if failure != nil {
+		event.Error = &payout.Error{Code: failure.Code, Description: failure.Description}
+	}
+	return event
+}
+
+// requestID is equal for every delivery of one event, and Temporal keeps one
+// event per request id (hazards W8, W9). Nothing dated goes into it.
+func requestID(webhook pike.Webhook) string {
+	parts := []string{webhook.Session.ID, string(webhook.Type), string(webhook.Session.Status)}
+	for _, p := range webhook.Session.Payouts {
+		parts = append(parts, p.ID, string(p.Status))
+	}
+	hash := sha256.New()
+	for _, part := range parts {
+		// The length keeps ("a", "bc") apart from ("ab", "c").
+		_ = binary.Write(hash, binary.BigEndian, uint64(len(part)))
+		_, _ = hash.Write([]byte(part))
+	}
+	return hex.EncodeToString(hash.Sum(nil))
+}

@@ -1,0 +1,242 @@
+// Package webhookgw takes Pike's webhooks in: it proves that one is genuine,
+// finds the payout it speaks of, signals that payout's workflow and only then
+// answers 200 (design §3.5). Nothing it hands over is trusted with money: the
+// workflow reads session/status itself.
+package webhookgw
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"pikepayouts/payout"
+	"pikepayouts/pike"
+)
+
+// Defaults of Config.
+const (
+	DefaultPath          = "/webhooks/pike"
+	DefaultMaxBody       = 64 << 10
+	DefaultSignalTimeout = 4 * time.Second
+	DefaultMaxConcurrent = 256
+)
+
+// Signaler hands an event to the payout's workflow. It returns nil only when
+// the event is durable (hazard W12). The request id makes repeats of one event
+// a single event; errors are those of the Temporal client.
+type Signaler interface {
+	Signal(ctx context.Context, payoutID string, event payout.Event, requestID string) error
+}
+
+// Config is what a gateway needs. A zero number or path means its default.
+type Config struct {
+	// Path is where Pike posts: fixed text, no wildcards.
+	Path string
+	// MaxBody is the largest body accepted, in bytes (hazard W6).
+	MaxBody int64
+	// SignalTimeout bounds the hand-off to Temporal (hazard W14).
+	SignalTimeout time.Duration
+	// MaxConcurrent bounds how many webhooks are verified and handed over at
+	// once; one more is answered 503 (hazard W22). A request that is still
+	// sending its body does not count, so that slow clients cannot use it up.
+	MaxConcurrent int
+	// Verifier is required: there is no gateway without the signature check (hazard W2).
+	Verifier *pike.Verifier
+	// Signaler is required.
+	Signaler Signaler
+	// Registerer takes the gateway's metrics. Required.
+	Registerer prometheus.Registerer
+	// Logger is required. It never gets a body, a header or a signature.
+	Logger *slog.Logger
+	// Now stamps events, time.Now if nil.
+	Now func() time.Time
+}
+
+// New returns the gateway's handler: one route, everything else is 404 or 405.
+// It sets Gin's process-wide mode to release, because debug mode prints routes
+// and requests (hazard W18).
+func New(config Config) (http.Handler, error) {
+	config = config.withDefaults()
+	if err := config.validate(); err != nil {
+		return nil, fmt.Errorf("webhook gateway: %w", err)
+	}
+	g, err := newGateway(config)
+	if err != nil {
+		return nil, fmt.Errorf("webhook gateway: %w", err)
+	}
+	return g.engine(config.Path)
+}
+
+func (c Config) withDefaults() Config {
+	if c.Path == "" {
+		c.Path = DefaultPath
+	}
+	if c.MaxBody == 0 {
+		c.MaxBody = DefaultMaxBody
+	}
+	if c.SignalTimeout == 0 {
+		c.SignalTimeout = DefaultSignalTimeout
+	}
+	if c.MaxConcurrent == 0 {
+		c.MaxConcurrent = DefaultMaxConcurrent
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	var problems []error
+	if !strings.HasPrefix(c.Path, "/") || strings.ContainsAny(c.Path, `:*?#%\ `) {
+		problems = append(problems, errors.New("the path must begin with / and be plain text"))
+	}
+	if c.MaxBody < 0 || c.SignalTimeout < 0 || c.MaxConcurrent < 0 {
+		problems = append(problems, errors.New("body limit, signal timeout and concurrency must be positive"))
+	}
+	if c.Verifier == nil {
+		problems = append(problems, errors.New("a verifier with Pike's public keys is required"))
+	}
+	if c.Signaler == nil || c.Registerer == nil || c.Logger == nil {
+		problems = append(problems, errors.New("signaler, registerer and logger are required"))
+	}
+	return errors.Join(problems...)
+}
+
+type gateway struct {
+	maxBody       int64
+	signalTimeout time.Duration
+	slots         chan struct{}
+	verifier      *pike.Verifier
+	signaler      Signaler
+	metrics       metrics
+	log           *slog.Logger
+	now           func() time.Time
+}
+
+func newGateway(config Config) (*gateway, error) {
+	metrics, err := newMetrics(config.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	return &gateway{
+		maxBody: config.MaxBody, signalTimeout: config.SignalTimeout, slots: make(chan struct{}, config.MaxConcurrent),
+		verifier: config.Verifier, signaler: config.Signaler, metrics: metrics, log: config.Logger, now: config.Now,
+	}, nil
+}
+
+func (g *gateway) engine(path string) (*gin.Engine, error) {
+	gin.SetMode(gin.ReleaseMode)
+	engine := gin.New()
+	engine.HandleMethodNotAllowed = true
+	engine.RedirectTrailingSlash, engine.RedirectFixedPath = false, false
+	// The signature is the only authentication: no header may name a client (hazard W17).
+	engine.ForwardedByClientIP = false
+	if err := engine.SetTrustedProxies(nil); err != nil {
+		return nil, fmt.Errorf("trusting no proxies: %w", err)
+	}
+	engine.Use(g.recoverPanic)
+	engine.POST(path, func(c *gin.Context) { g.finish(c, g.receive(c.Writer, c.Request)) })
+	return engine, nil
+}
+
+// outcome is what became of one request. Ids and type are empty until known.
+type outcome struct {
+	answer    Answer
+	kind      pike.WebhookType
+	sessionID string
+	payoutID  string
+	err       error // from Temporal; nothing else is safe to log
+}
+
+// receive goes the steps of design §3.5 and stops at the first that fails.
+func (g *gateway) receive(w http.ResponseWriter, r *http.Request) outcome {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, g.maxBody))
+	if err != nil {
+		return outcome{answer: unreadBody(err)}
+	}
+	select {
+	case g.slots <- struct{}{}:
+		defer func() { <-g.slots }()
+	default:
+		return outcome{answer: AnswerOverload}
+	}
+	verified, err := g.verifier.Verify(body, r.Header.Values(pike.HeaderSign))
+	if err != nil {
+		return outcome{answer: AnswerBadSignature}
+	}
+	webhook, err := pike.ParseWebhook(verified)
+	if err != nil {
+		return outcome{answer: AnswerUnparsable} // the error may quote the body
+	}
+	// A client that hangs up must not undo the hand-off (hazard W16).
+	return g.handOff(context.WithoutCancel(r.Context()), webhook)
+}
+
+func unreadBody(err error) Answer {
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return AnswerTooLarge
+	}
+	return AnswerUnreadable
+}
+
+// handOff brings a genuine webhook to its payout.
+func (g *gateway) handOff(ctx context.Context, webhook pike.Webhook) outcome {
+	result := outcome{kind: webhook.Type, sessionID: webhook.Session.ID}
+	if !signalled(webhook.Type) {
+		result.answer = AnswerTypeIgnored
+		return result
+	}
+	if onlyIncoming(webhook.Session) {
+		result.answer = AnswerIncomingOnly
+		return result
+	}
+	payoutID, found := payoutIDOf(webhook.Session)
+	if !found {
+		result.answer = AnswerUncorrelated
+		return result
+	}
+	result.payoutID = payoutID
+	ctx, cancel := context.WithTimeout(ctx, g.signalTimeout)
+	defer cancel()
+	result.err = g.signaler.Signal(ctx, payoutID, eventOf(webhook, g.now()), requestID(webhook))
+	result.answer = answerTo(result.err)
+	return result
+}
+
+// finish counts, logs and answers.
+func (g *gateway) finish(c *gin.Context, result outcome) {
+	g.metrics.count(result.kind, result.answer)
+	g.logOutcome(c.Request.Context(), result)
+	reply := result.answer.reply()
+	if reply.retryAfter {
+		c.Header("Retry-After", retryAfterSeconds)
+	}
+	if reply.hangUp {
+		c.Header("Connection", "close")
+	}
+	c.String(reply.status, "%s", reply.body)
+}
+
+func (g *gateway) logOutcome(ctx context.Context, result outcome) {
+	attributes := []slog.Attr{slog.String("answer", string(result.answer))}
+	if result.kind != "" {
+		attributes = append(attributes, slog.String("type", fmt.Sprintf("%.64s", result.kind)), slog.String("session_id", result.sessionID))
+	}
+	if result.payoutID != "" {
+		attributes = append(attributes, slog.String("payout_id", result.payoutID))
+	}
+	if result.err != nil {
+		attributes = append(attributes, slog.String("error", result.err.Error()))
+	}
+	g.log.LogAttrs(ctx, result.answer.level(), "webhook", attributes...)
+}

@@ -1,0 +1,85 @@
+package webhookgw
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+	"google.golang.org/grpc"
+
+	"pikepayouts/payout"
+)
+
+// ErrNoRequestIDs: the Temporal client was built without RequestIDDialOption.
+// Without it every delivery of a webhook would be an event of its own (hazard
+// E02), so nothing is sent.
+var ErrNoRequestIDs = errors.New("the Temporal client lacks webhookgw.RequestIDDialOption, its signals would not be deduplicated")
+
+// NewTemporalSignaler returns the Signaler that signals payouts' workflows. The
+// client must have been built with RequestIDDialOption, else every Signal
+// returns ErrNoRequestIDs.
+func NewTemporalSignaler(temporal client.Client) Signaler {
+	return &temporalSignaler{client: temporal}
+}
+
+// RequestIDDialOption belongs into client.Options.ConnectionOptions.DialOptions:
+// the SDK has no other way to choose the request id of a signal (hazard H1).
+func RequestIDDialOption() grpc.DialOption {
+	return grpc.WithChainUnaryInterceptor(setRequestID)
+}
+
+type temporalSignaler struct {
+	client client.Client
+	// hasInterceptor is set once the client was seen to run setRequestID.
+	hasInterceptor atomic.Bool
+}
+
+func (s *temporalSignaler) Signal(ctx context.Context, payoutID string, event payout.Event, requestID string) error {
+	if err := s.checkInterceptor(ctx); err != nil {
+		return err
+	}
+	ctx = context.WithValue(ctx, requestIDKey{}, &requestIDCarrier{id: requestID})
+	if err := s.client.SignalWorkflow(ctx, payout.WorkflowID(payoutID), "", event.Type, event); err != nil {
+		return fmt.Errorf("signalling the payout: %w", err)
+	}
+	return nil
+}
+
+// checkInterceptor looks, by a call that changes nothing, whether the client
+// runs setRequestID: after a signal it would be too late. Once per process.
+func (s *temporalSignaler) checkInterceptor(ctx context.Context) error {
+	if s.hasInterceptor.Load() {
+		return nil
+	}
+	var carrier requestIDCarrier
+	ctx = context.WithValue(ctx, requestIDKey{}, &carrier)
+	if _, err := s.client.WorkflowService().GetSystemInfo(ctx, &workflowservice.GetSystemInfoRequest{}); err != nil {
+		return fmt.Errorf("asking Temporal for its version: %w", err)
+	}
+	if !carrier.seen {
+		return ErrNoRequestIDs
+	}
+	s.hasInterceptor.Store(true)
+	return nil
+}
+
+type requestIDKey struct{}
+
+// requestIDCarrier brings the id of one call from Signal to setRequestID.
+type requestIDCarrier struct {
+	id   string
+	seen bool // by setRequestID
+}
+
+func setRequestID(ctx context.Context, method string, request, reply any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+	if carrier, ok := ctx.Value(requestIDKey{}).(*requestIDCarrier); ok {
+		carrier.seen = true
+		if signal, ok := request.(*workflowservice.SignalWorkflowExecutionRequest); ok {
+			signal.RequestId = carrier.id
+		}
+	}
+	return invoke(ctx, method, request, reply, connection, options...)
+}
