@@ -1,0 +1,116 @@
+// Package e2e tests payouts end to end: a real Temporal dev server, real HTTP,
+// real signatures, real processes. Only Pike's host is the simulator.
+package e2e
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/testsuite"
+
+	"google.golang.org/grpc"
+
+	"pikepayouts/payout"
+	"pikepayouts/webhookgw"
+)
+
+// shared is what all tests of the package use: starting it costs seconds.
+var shared struct {
+	address    string
+	temporal   client.Client // with the interceptor of the gateway
+	partnerKey *rsa.PrivateKey
+	pikeKey    *rsa.PrivateKey
+}
+
+func TestMain(m *testing.M) {
+	code, err := runWithServer(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		os.Exit(1)
+	}
+	os.Exit(code)
+}
+
+func runWithServer(m *testing.M) (int, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	server, err := startDevServer(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = server.Stop() }()
+	shared.address = server.FrontendHostPort()
+	if shared.temporal, err = dialTemporal(shared.address); err != nil {
+		return 0, err
+	}
+	defer shared.temporal.Close()
+	for _, key := range []**rsa.PrivateKey{&shared.partnerKey, &shared.pikeKey} {
+		if *key, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+			return 0, fmt.Errorf("generating a key: %w", err)
+		}
+	}
+	return m.Run(), nil
+}
+
+func startDevServer(ctx context.Context) (*testsuite.DevServer, error) {
+	binary, err := temporalBinary()
+	if err != nil {
+		return nil, err
+	}
+	options := testsuite.DevServerOptions{
+		ExistingPath: binary, LogLevel: "error", Stdout: io.Discard, Stderr: os.Stderr,
+		ClientOptions: &client.Options{Logger: quiet()},
+	}
+	for _, attribute := range []string{
+		payout.SearchAttributeState + "=Keyword", payout.SearchAttributeSession + "=Keyword", payout.SearchAttributeAttention + "=Keyword",
+		payout.SearchAttributeCurrency + "=Keyword", payout.SearchAttributeAmount + "=Int",
+	} {
+		options.ExtraArgs = append(options.ExtraArgs, "--search-attribute", attribute)
+	}
+	server, err := testsuite.StartDevServer(ctx, options)
+	if err != nil {
+		return nil, fmt.Errorf("starting the dev server: %w", err)
+	}
+	return server, nil
+}
+
+// temporalBinary is the Temporal CLI that `make temporal` leaves.
+func temporalBinary() (string, error) {
+	path := os.Getenv("PAYOUTS_TEMPORAL_BIN")
+	if path == "" {
+		path = filepath.Join("..", "bin", "temporal")
+	}
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("no Temporal CLI, run `make temporal`: %w", err)
+	}
+	return filepath.Abs(path)
+}
+
+func dialTemporal(address string) (client.Client, error) {
+	c, err := client.Dial(client.Options{
+		HostPort: address, Logger: quiet(),
+		ConnectionOptions: client.ConnectionOptions{DialOptions: []grpc.DialOption{webhookgw.RequestIDDialOption()}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("dialling Temporal: %w", err)
+	}
+	return c, nil
+}
+
+// quiet drops the SDK's log; PAYOUTS_E2E_LOG=1 shows it.
+func quiet() log.Logger {
+	if os.Getenv("PAYOUTS_E2E_LOG") != "" {
+		return log.NewStructuredLogger(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	}
+	return log.NewStructuredLogger(slog.New(slog.DiscardHandler))
+}

@@ -1,0 +1,216 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/rsa"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"pikepayouts/payout"
+	"pikepayouts/pike"
+	"pikepayouts/pikesim"
+	"pikepayouts/secret"
+	"pikepayouts/starter"
+	"pikepayouts/webhookgw"
+	"pikepayouts/worker"
+)
+
+// stack is one worker, gateway and simulator of a test's own, on a task queue
+// of its own, over the shared Temporal server.
+type stack struct {
+	t         *testing.T
+	taskQueue string
+	starter   *starter.Starter
+	sim       *pikesim.Server
+	simURL    string
+	gateway   *httptest.Server
+	metrics   *prometheus.Registry
+}
+
+type stackOptions struct {
+	version pike.Version
+	timing  pikesim.Timing
+	// noWorker leaves the worker to the test.
+	noWorker bool
+}
+
+var stackNumber atomic.Int64
+
+const project = "e2e"
+
+func newStack(t *testing.T, options stackOptions) *stack {
+	t.Helper()
+	s := &stack{t: t, taskQueue: fmt.Sprintf("e2e-%d", stackNumber.Add(1)), metrics: prometheus.NewRegistry()}
+	s.starter = starter.New(shared.temporal, starter.Options{TaskQueue: s.taskQueue})
+	s.startGateway()
+	s.startSimulator(options.timing)
+	if !options.noWorker {
+		s.startWorker(options.version)
+	}
+	return s
+}
+
+func (s *stack) startGateway() {
+	verifier, err := pike.NewVerifier(&shared.pikeKey.PublicKey)
+	require.NoError(s.t, err)
+	handler, err := webhookgw.New(webhookgw.Config{
+		Verifier: verifier, Signaler: webhookgw.NewTemporalSignaler(shared.temporal), Registerer: s.metrics, Logger: testLogger(),
+	})
+	require.NoError(s.t, err)
+	s.gateway = httptest.NewServer(handler)
+	s.t.Cleanup(s.gateway.Close)
+}
+
+func (s *stack) startSimulator(timing pikesim.Timing) {
+	sim, err := pikesim.New(pikesim.Config{
+		PartnerKeys: []*rsa.PublicKey{&shared.partnerKey.PublicKey}, SigningKey: shared.pikeKey, Project: project,
+		WebhookURL: s.gateway.URL + webhookgw.DefaultPath, Timing: timing, IdempotencyKeys: true, Logger: testLogger(),
+	})
+	require.NoError(s.t, err)
+	server := httptest.NewServer(sim.Handler())
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = sim.Run(ctx) }()
+	s.t.Cleanup(func() { cancel(); <-done; server.Close() })
+	s.sim, s.simURL = sim, server.URL
+}
+
+func (s *stack) startWorker(version pike.Version) {
+	w := worker.New(shared.temporal, worker.Options{TaskQueue: s.taskQueue, Pike: s.pikeClient(version)})
+	require.NoError(s.t, w.Start())
+	s.t.Cleanup(w.Stop)
+}
+
+func (s *stack) pikeClient(version pike.Version) *pike.Client {
+	client, err := pike.NewClient(pike.Config{BaseURL: s.simURL, Version: version, Project: project, Signer: shared.partnerKey})
+	require.NoError(s.t, err)
+	return client
+}
+
+func testLogger() *slog.Logger {
+	if os.Getenv("PAYOUTS_E2E_LOG") != "" {
+		return slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	return slog.New(slog.DiscardHandler)
+}
+
+var payoutNumber atomic.Int64
+
+// order is a request for the behaviour, with an id of its own.
+func order(t *testing.T, preset pikesim.Preset, change ...func(*payout.Request)) payout.Request {
+	name := strings.Map(func(r rune) rune {
+		if strings.ContainsRune("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", r) {
+			return r
+		}
+		return '-'
+	}, t.Name())
+	r := payout.Request{
+		PayoutID:      fmt.Sprintf("%.50s-%d", name, payoutNumber.Add(1)),
+		AmountDetails: payout.AmountDetails{Amount: 10000, Currency: "eur"},
+		Destination:   payout.Destination{TokenizedCard: &payout.TokenizedCard{Token: secret.String(pikesim.Token(preset))}},
+		Recipient:     payout.Recipient{FullName: "Ivanov Ivan"},
+		Policy:        payout.Policy{PollInterval: payout.Duration(time.Second)},
+	}
+	for _, c := range change {
+		c(&r)
+	}
+	return r
+}
+
+func manual(r *payout.Request) { r.Policy.Decision = payout.DecisionManual }
+
+// polling is the interval of polls; long ones show that webhooks did the work.
+func polling(interval time.Duration) func(*payout.Request) {
+	return func(r *payout.Request) { r.Policy.PollInterval = payout.Duration(interval) }
+}
+
+func testContext(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func (s *stack) start(r payout.Request) {
+	s.t.Helper()
+	_, err := s.starter.Start(testContext(s.t), r)
+	require.NoError(s.t, err)
+}
+
+// pay starts the payout and waits for its end.
+func (s *stack) pay(r payout.Request) payout.Status {
+	s.t.Helper()
+	s.start(r)
+	return s.wait(r)
+}
+
+func (s *stack) wait(r payout.Request) payout.Status {
+	s.t.Helper()
+	status, err := s.starter.Wait(testContext(s.t), r.PayoutID)
+	require.NoError(s.t, err)
+	s.agreesWithLedger(r, status)
+	return status
+}
+
+// agreesWithLedger is the judge: at most one movement, and our end state says what Pike did.
+func (s *stack) agreesWithLedger(r payout.Request, status payout.Status) {
+	s.t.Helper()
+	ledger := s.ledger(r)
+	require.LessOrEqual(s.t, len(ledger.Movements), 1, "paid more than once")
+	require.Equal(s.t, status.State == payout.StateSucceeded, len(ledger.Movements) == 1, "we say %s, Pike moved money %d times", status.State, len(ledger.Movements))
+	for _, movement := range ledger.Movements {
+		require.Equal(s.t, r.AmountDetails, payout.AmountDetails{Amount: movement.Amount, Currency: movement.Currency})
+	}
+}
+
+func (s *stack) ledger(r payout.Request) pikesim.Ledger { return s.sim.Ledger().Of(r.PayoutID) }
+
+// calls counts Pike's accepted calls of a method for the payout.
+func (s *stack) calls(r payout.Request, method string) int {
+	n := 0
+	for _, call := range s.ledger(r).Accepted {
+		if call.Method == method {
+			n++
+		}
+	}
+	return n
+}
+
+// eventually waits for a state of the payout.
+func (s *stack) eventually(r payout.Request, state payout.State) {
+	s.t.Helper()
+	require.Eventually(s.t, func() bool {
+		status, err := s.starter.Get(testContext(s.t), r.PayoutID)
+		return err == nil && status.State == state
+	}, time.Minute, 20*time.Millisecond, "never %s", state)
+}
+
+// behave sets what the simulator does with a payout to come.
+func (s *stack) behave(r payout.Request, behaviour string) {
+	s.t.Helper()
+	body := fmt.Sprintf(`{"metadata":%q,%s`, r.PayoutID, strings.TrimPrefix(behaviour, "{"))
+	s.control("behaviour", body)
+}
+
+func (s *stack) control(name, body string) {
+	s.t.Helper()
+	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.simURL+"/_sim/"+name, bytes.NewReader([]byte(body)))
+	require.NoError(s.t, err)
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(s.t, err)
+	defer func() { _ = response.Body.Close() }()
+	var answer json.RawMessage
+	_ = json.NewDecoder(response.Body).Decode(&answer)
+	require.Equal(s.t, http.StatusOK, response.StatusCode, string(answer))
+}

@@ -1,0 +1,166 @@
+package starter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	workflowpb "go.temporal.io/api/workflow/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+
+	"pikepayouts/payout"
+)
+
+var (
+	stateKey    = temporal.NewSearchAttributeKeyKeyword(payout.SearchAttributeState)
+	currencyKey = temporal.NewSearchAttributeKeyKeyword(payout.SearchAttributeCurrency)
+	amountKey   = temporal.NewSearchAttributeKeyInt64(payout.SearchAttributeAmount)
+)
+
+// answerTimeout bounds a query or an update where the caller set no deadline: without a worker both would wait (hazard H2).
+const answerTimeout = 10 * time.Second
+
+// Get returns the status now. Ended payouts need no worker. Errors: ErrNotFound,
+// ErrNoWorker, ErrNoResult, or the workflow's own for a request that it refused.
+func (s *Starter) Get(ctx context.Context, payoutID string) (payout.Status, error) {
+	info, err := s.describe(ctx, payoutID)
+	if err != nil {
+		return payout.Status{}, err
+	}
+	if info.GetStatus() != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
+		return s.result(ctx, payoutID)
+	}
+	ctx, cancel := withAnswerTimeout(ctx)
+	defer cancel()
+	value, err := s.client.QueryWorkflow(ctx, payout.WorkflowID(payoutID), "", payout.QueryStatus)
+	if err != nil {
+		return payout.Status{}, fmt.Errorf("reading payout %s: %w", payoutID, noWorker(err))
+	}
+	var status payout.Status
+	if err := value.Get(&status); err != nil {
+		return payout.Status{}, fmt.Errorf("decoding the status of payout %s: %w", payoutID, err)
+	}
+	return status, nil
+}
+
+// Wait returns the status once it is final, or the context's error. Errors as for Get.
+func (s *Starter) Wait(ctx context.Context, payoutID string) (payout.Status, error) {
+	if _, err := s.describe(ctx, payoutID); err != nil {
+		return payout.Status{}, err
+	}
+	return s.result(ctx, payoutID)
+}
+
+func (s *Starter) result(ctx context.Context, payoutID string) (payout.Status, error) {
+	var status payout.Status
+	err := s.client.GetWorkflow(ctx, payout.WorkflowID(payoutID), "").Get(ctx, &status)
+	if err == nil {
+		return status, nil
+	}
+	var failed *temporal.WorkflowExecutionError
+	if errors.As(err, &failed) {
+		return payout.Status{}, fmt.Errorf("payout %s: %w: %w", payoutID, ErrNoResult, errors.Unwrap(failed))
+	}
+	return payout.Status{}, fmt.Errorf("waiting for payout %s: %w", payoutID, err)
+}
+
+func withAnswerTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, has := ctx.Deadline(); has {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, answerTimeout)
+}
+
+// Filter of List. Empty fields do not filter.
+type Filter struct {
+	State     payout.State
+	Attention payout.AttentionReason
+	// AnyAttention lists payouts with any attention raised.
+	AnyAttention bool
+	SessionID    string
+	// Query is more of Temporal's list filter, joined with AND.
+	Query string
+}
+
+// Summary is one payout of a list, from its search attributes. The list may lag by a moment; Get does not.
+type Summary struct {
+	PayoutID      string                 `json:"payout_id"`
+	State         payout.State           `json:"state"`
+	Attention     payout.AttentionReason `json:"attention,omitempty"`
+	SessionID     string                 `json:"session_id,omitempty"`
+	AmountDetails payout.AmountDetails   `json:"amount_details"`
+	// Status is Temporal's own: Running, Completed, Failed, Terminated ...
+	Status    string     `json:"status"`
+	StartedAt time.Time  `json:"started_at"`
+	ClosedAt  *time.Time `json:"closed_at,omitempty"`
+}
+
+// List yields the payouts that match, newest first. It ends after yielding an error.
+func (s *Starter) List(ctx context.Context, filter Filter) iter.Seq2[Summary, error] {
+	return func(yield func(Summary, error) bool) {
+		var page []byte
+		for first := true; first || len(page) > 0; first = false {
+			response, err := s.client.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{Query: filter.query(), NextPageToken: page})
+			if err != nil {
+				yield(Summary{}, fmt.Errorf("listing payouts: %w", err))
+				return
+			}
+			for _, info := range response.GetExecutions() {
+				if !yield(summaryOf(info), nil) {
+					return
+				}
+			}
+			page = response.GetNextPageToken()
+		}
+	}
+}
+
+func (f Filter) query() string {
+	terms := []string{fmt.Sprintf("WorkflowType = '%s'", payout.WorkflowType)}
+	equal := func(attribute, value string) {
+		if value != "" {
+			terms = append(terms, fmt.Sprintf("%s = '%s'", attribute, strings.ReplaceAll(value, "'", "''")))
+		}
+	}
+	equal(payout.SearchAttributeState, string(f.State))
+	equal(payout.SearchAttributeAttention, string(f.Attention))
+	equal(payout.SearchAttributeSession, f.SessionID)
+	if f.AnyAttention {
+		terms = append(terms, payout.SearchAttributeAttention+" IS NOT NULL")
+	}
+	if f.Query != "" {
+		terms = append(terms, "("+f.Query+")")
+	}
+	return strings.Join(terms, " AND ")
+}
+
+func summaryOf(info *workflowpb.WorkflowExecutionInfo) Summary {
+	fields := info.GetSearchAttributes().GetIndexedFields()
+	text := func(name string) string {
+		var value string
+		if payload := fields[name]; payload != nil {
+			_ = converter.GetDefaultDataConverter().FromPayload(payload, &value) // search attributes are never encoded otherwise
+		}
+		return value
+	}
+	summary := Summary{
+		State: payout.State(text(payout.SearchAttributeState)), Attention: payout.AttentionReason(text(payout.SearchAttributeAttention)),
+		SessionID: text(payout.SearchAttributeSession), Status: info.GetStatus().String(), StartedAt: info.GetStartTime().AsTime(),
+		AmountDetails: payout.AmountDetails{Currency: text(payout.SearchAttributeCurrency)},
+	}
+	summary.PayoutID, _ = payout.IDFromWorkflowID(info.GetExecution().GetWorkflowId())
+	if payload := fields[payout.SearchAttributeAmount]; payload != nil {
+		_ = converter.GetDefaultDataConverter().FromPayload(payload, &summary.AmountDetails.Amount)
+	}
+	if info.GetCloseTime() != nil {
+		closed := info.GetCloseTime().AsTime()
+		summary.ClosedAt = &closed
+	}
+	return summary
+}
