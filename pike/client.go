@@ -116,7 +116,7 @@ func (c Config) validate() error {
 // CheckBaseURL refuses a base URL to which card data must not be sent.
 func CheckBaseURL(baseURL string) error {
 	u, err := url.Parse(baseURL)
-	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
+	if err != nil || u.Hostname() == "" || u.User != nil || strings.ContainsAny(baseURL, "?#") || u.Path != "" && u.Path != "/" {
 		return errors.New("base URL must be scheme://host[:port] and nothing more")
 	}
 	if u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()) {

@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
+
+	"pikepayouts/secret"
 )
 
 // Outcome is what is known about a call after its answer, or the lack of one
@@ -53,7 +56,11 @@ var (
 // (insufficient balance, a limit) does not: the session may hold the attempt.
 var refusals = []Code{CodeInvalidRequest, CodeIdentification, CodeAuthentication, CodeAuthorization}
 
-// Error is the error of every Client method. It never holds a body: Pike may echo card data.
+// cardData matches what Pike could echo of a request: tokens, hashes, card numbers (hazard S1).
+var cardData = regexp.MustCompile(`[0-9A-Fa-f]{12,}`)
+
+// Error is the error of every Client method. It never holds a body: Pike may
+// echo card data, which its text shows as redacted.
 type Error struct {
 	// Method is Pike's name of the call: session/confirm.
 	Method  string
@@ -81,7 +88,7 @@ func (e *Error) Error() string {
 	if e.err != nil {
 		fmt.Fprintf(&text, ": %v", e.err)
 	}
-	return text.String()
+	return cardData.ReplaceAllLiteralString(text.String(), secret.Redacted)
 }
 
 func (e *Error) Unwrap() error { return e.err }
