@@ -13,72 +13,75 @@ func failed(code string) string {
 	return `{"status":"error","error":{"code":"` + code + `","description":"because"}}`
 }
 
+// bigAnswer would be fine, were it not larger than the limit (hazard T12).
+var bigAnswer = `{"status":"ok","session":{"id":"ps_1","status":"created","note":"` + strings.Repeat("x", 1<<20) + `"}}`
+
+var answers = []struct {
+	name   string
+	status int
+	answer string
+	want   pike.Outcome // "" for done
+	code   pike.Code
+}{
+	{"ok", 200, okSession, "", ""},
+	{"ok with unknown fields", 200, `{"status":"ok","new":1,"session":{"id":"ps_1","status":"brand_new","new":[]}}`, "", ""},
+	{"200 error, refusal", 200, failed("invalid_request"), pike.Refused, pike.CodeInvalidRequest},
+	{"200 error, unknown code", 200, failed("moon_phase"), pike.Unknown, "moon_phase"},
+	{"200 error without details", 200, `{"status":"error"}`, pike.Unknown, ""},
+	{"invalid request", 400, failed("invalid_request"), pike.Refused, pike.CodeInvalidRequest},
+	{"identification", 400, failed("identification_error"), pike.Refused, pike.CodeIdentification},
+	{"authentication", 401, failed("authentication_error"), pike.Refused, pike.CodeAuthentication},
+	{"authorization", 403, failed("authorization_error"), pike.Refused, pike.CodeAuthorization},
+	{"internal error", 400, failed("internal_error"), pike.Unknown, pike.CodeInternal},
+	{"idempotency key", 400, failed("idempotency_key_already_exists"), pike.Unknown, pike.CodeIdempotencyKeyExists},
+	{"wrong state", 400, failed("session_wrong_state"), pike.Unknown, pike.CodeSessionWrongState},
+	{"balance", 400, failed("insufficient_balance"), pike.Unknown, "insufficient_balance"},
+	{"code in another letter case", 400, failed("Invalid_Request"), pike.Unknown, "Invalid_Request"},
+	{"empty code", 400, failed(""), pike.Unknown, ""},
+	{"400 without details", 400, `{"status":"error"}`, pike.Unknown, ""},
+	{"400 that says ok", 400, okSession, pike.Unknown, ""},
+	{"401 HTML", 401, "<html>", pike.Unknown, ""},
+	{"403 HTML of a firewall", 403, "<html>", pike.Unknown, ""},
+	{"404 JSON", 404, failed("not_found"), pike.Unknown, "not_found"},
+	{"404 HTML", 404, "<html>", pike.Unknown, ""},
+	{"429 JSON", 429, failed("too_many_requests"), pike.Unknown, "too_many_requests"},
+	{"429 empty", 429, "", pike.Unknown, ""},
+	{"500 JSON", 500, failed("internal_error"), pike.Unknown, pike.CodeInternal},
+	{"500 with a refusal's code", 500, failed("invalid_request"), pike.Unknown, pike.CodeInvalidRequest},
+	{"500 HTML", 500, "<html>", pike.Unknown, ""},
+	{"500 that says ok", 500, okSession, pike.Unknown, ""},
+	{"502 JSON", 502, failed("authentication_error"), pike.Unknown, pike.CodeAuthentication},
+	{"502 HTML", 502, "<html>", pike.Unknown, ""},
+	{"503 JSON", 503, failed("internal_error"), pike.Unknown, pike.CodeInternal},
+	{"503 empty", 503, "", pike.Unknown, ""},
+	{"504 JSON", 504, failed("internal_error"), pike.Unknown, pike.CodeInternal},
+	{"504 HTML", 504, "<html>", pike.Unknown, ""},
+	{"201 that says ok", 201, okSession, pike.Unknown, ""},
+	{"204", 204, "", pike.Unknown, ""},
+	{"304", 304, "", pike.Unknown, ""},
+	{"302 with a refusal's body", 302, failed("invalid_request"), pike.Unknown, pike.CodeInvalidRequest},
+	{"HTML 200", 200, "<html>Maintenance</html>", pike.Unknown, ""},
+	{"empty body", 200, "", pike.Unknown, ""},
+	{"null", 200, "null", pike.Unknown, ""},
+	{"a list", 200, "[]", pike.Unknown, ""},
+	{"no status", 200, `{"session":{"id":"ps_1","status":"created"}}`, pike.Unknown, ""},
+	{"another status", 200, `{"status":"pending","session":{"id":"ps_1","status":"created"}}`, pike.Unknown, ""},
+	{"status in another letter case", 200, strings.Replace(okSession, "ok", "OK", 1), pike.Unknown, ""},
+	{"no session", 200, `{"status":"ok"}`, pike.Unknown, ""},
+	{"null session", 200, `{"status":"ok","session":null}`, pike.Unknown, ""},
+	{"no session id", 200, `{"status":"ok","session":{"status":"created"}}`, pike.Unknown, ""},
+	{"no session status", 200, `{"status":"ok","session":{"id":"ps_1"}}`, pike.Unknown, ""},
+	{"session of another shape", 200, `{"status":"ok","session":[]}`, pike.Unknown, ""},
+	{"amount that is a number with a point", 200, `{"status":"ok","session":{"id":"ps_1","status":"created","payments":[{"amount_details":{"amount":4242424242424242.5}}]}}`, pike.Unknown, ""},
+	{"cut JSON", 200, okSession[:40], pike.Unknown, ""},
+	{"two values", 200, okSession + okSession, pike.Unknown, ""},
+	{"more than 1 MiB", 200, bigAnswer, pike.Unknown, ""},
+}
+
 // TestWhatAnAnswerProves is the table of design §4.1. Every answer but a clean
 // ok and a listed refusal leaves the outcome open.
 func TestWhatAnAnswerProves(t *testing.T) {
-	big := `{"status":"ok","session":{"id":"ps_1","status":"created","note":"` + strings.Repeat("x", 1<<20) + `"}}`
-	tests := []struct {
-		name   string
-		status int
-		answer string
-		want   pike.Outcome // "" for done
-		code   pike.Code
-	}{
-		{"ok", 200, okSession, "", ""},
-		{"ok with unknown fields", 200, `{"status":"ok","new":1,"session":{"id":"ps_1","status":"brand_new","new":[]}}`, "", ""},
-		{"200 error, refusal", 200, failed("invalid_request"), pike.Refused, pike.CodeInvalidRequest},
-		{"200 error, unknown code", 200, failed("moon_phase"), pike.Unknown, "moon_phase"},
-		{"200 error without details", 200, `{"status":"error"}`, pike.Unknown, ""},
-		{"invalid request", 400, failed("invalid_request"), pike.Refused, pike.CodeInvalidRequest},
-		{"identification", 400, failed("identification_error"), pike.Refused, pike.CodeIdentification},
-		{"authentication", 401, failed("authentication_error"), pike.Refused, pike.CodeAuthentication},
-		{"authorization", 403, failed("authorization_error"), pike.Refused, pike.CodeAuthorization},
-		{"internal error", 400, failed("internal_error"), pike.Unknown, pike.CodeInternal},
-		{"idempotency key", 400, failed("idempotency_key_already_exists"), pike.Unknown, pike.CodeIdempotencyKeyExists},
-		{"wrong state", 400, failed("session_wrong_state"), pike.Unknown, pike.CodeSessionWrongState},
-		{"balance", 400, failed("insufficient_balance"), pike.Unknown, "insufficient_balance"},
-		{"code in another letter case", 400, failed("Invalid_Request"), pike.Unknown, "Invalid_Request"},
-		{"empty code", 400, failed(""), pike.Unknown, ""},
-		{"400 without details", 400, `{"status":"error"}`, pike.Unknown, ""},
-		{"400 that says ok", 400, okSession, pike.Unknown, ""},
-		{"401 HTML", 401, "<html>", pike.Unknown, ""},
-		{"403 HTML of a firewall", 403, "<html>", pike.Unknown, ""},
-		{"404 JSON", 404, failed("not_found"), pike.Unknown, "not_found"},
-		{"404 HTML", 404, "<html>", pike.Unknown, ""},
-		{"429 JSON", 429, failed("too_many_requests"), pike.Unknown, "too_many_requests"},
-		{"429 empty", 429, "", pike.Unknown, ""},
-		{"500 JSON", 500, failed("internal_error"), pike.Unknown, pike.CodeInternal},
-		{"500 with a refusal's code", 500, failed("invalid_request"), pike.Unknown, pike.CodeInvalidRequest},
-		{"500 HTML", 500, "<html>", pike.Unknown, ""},
-		{"500 that says ok", 500, okSession, pike.Unknown, ""},
-		{"502 JSON", 502, failed("authentication_error"), pike.Unknown, pike.CodeAuthentication},
-		{"502 HTML", 502, "<html>", pike.Unknown, ""},
-		{"503 JSON", 503, failed("internal_error"), pike.Unknown, pike.CodeInternal},
-		{"503 empty", 503, "", pike.Unknown, ""},
-		{"504 JSON", 504, failed("internal_error"), pike.Unknown, pike.CodeInternal},
-		{"504 HTML", 504, "<html>", pike.Unknown, ""},
-		{"201 that says ok", 201, okSession, pike.Unknown, ""},
-		{"204", 204, "", pike.Unknown, ""},
-		{"304", 304, "", pike.Unknown, ""},
-		{"302 with a refusal's body", 302, failed("invalid_request"), pike.Unknown, pike.CodeInvalidRequest},
-		{"HTML 200", 200, "<html>Maintenance</html>", pike.Unknown, ""},
-		{"empty body", 200, "", pike.Unknown, ""},
-		{"null", 200, "null", pike.Unknown, ""},
-		{"a list", 200, "[]", pike.Unknown, ""},
-		{"no status", 200, `{"session":{"id":"ps_1","status":"created"}}`, pike.Unknown, ""},
-		{"another status", 200, `{"status":"pending","session":{"id":"ps_1","status":"created"}}`, pike.Unknown, ""},
-		{"status in another letter case", 200, strings.Replace(okSession, "ok", "OK", 1), pike.Unknown, ""},
-		{"no session", 200, `{"status":"ok"}`, pike.Unknown, ""},
-		{"null session", 200, `{"status":"ok","session":null}`, pike.Unknown, ""},
-		{"no session id", 200, `{"status":"ok","session":{"status":"created"}}`, pike.Unknown, ""},
-		{"no session status", 200, `{"status":"ok","session":{"id":"ps_1"}}`, pike.Unknown, ""},
-		{"session of another shape", 200, `{"status":"ok","session":[]}`, pike.Unknown, ""},
-		{"amount that is a number with a point", 200, `{"status":"ok","session":{"id":"ps_1","status":"created","payments":[{"amount_details":{"amount":4242424242424242.5}}]}}`, pike.Unknown, ""},
-		{"cut JSON", 200, okSession[:40], pike.Unknown, ""},
-		{"two values", 200, okSession + okSession, pike.Unknown, ""},
-		{"more than 1 MiB", 200, big, pike.Unknown, ""},
-	}
-	for _, tt := range tests {
+	for _, tt := range answers {
 		t.Run(tt.name, func(t *testing.T) {
 			client, server := answering(t, tt.status, tt.answer)
 			err := start(t.Context(), client)

@@ -179,7 +179,7 @@ func (brokenSigner) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
 func TestASignerThatFailsMeansNotSent(t *testing.T) {
 	client, server := answering(t, 200, okSession, func(c *pike.Config) { c.Signer = brokenSigner{} })
 	err := start(t.Context(), client)
-	requireOutcome(t, pike.NotSent, err)
+	_ = requireOutcome(t, pike.NotSent, err)
 	require.ErrorContains(t, err, "signing the body: the HSM is away")
 	require.Empty(t, server.seen())
 }

@@ -27,7 +27,6 @@ const (
 
 var (
 	partnerKey = sync.OnceValue(func() *rsa.PrivateKey { return generateKey(pike.MinKeyBits) })
-	otherKey   = sync.OnceValue(func() *rsa.PrivateKey { return generateKey(pike.MinKeyBits) })
 )
 
 func generateKey(bits int) *rsa.PrivateKey {

@@ -46,7 +46,7 @@ func TestNothingListensMeansNotSent(t *testing.T) {
 }
 
 func TestNoSuchHostMeansNotSent(t *testing.T) {
-	requireOutcome(t, pike.NotSent, start(t.Context(), newClient(t, "https://pike.invalid")))
+	_ = requireOutcome(t, pike.NotSent, start(t.Context(), newClient(t, "https://pike.invalid")))
 }
 
 // TestTLS: hazard S6. A server that cannot prove itself gets no request.
@@ -88,7 +88,7 @@ func TestTLS(t *testing.T) {
 				require.NoError(t, err)
 				return
 			}
-			requireOutcome(t, pike.NotSent, err)
+			_ = requireOutcome(t, pike.NotSent, err)
 			require.Empty(t, pikeServer.seen())
 		})
 	}
@@ -118,7 +118,7 @@ func TestResetOnAWarmConnectionIsNotResent(t *testing.T) {
 			client := newClient(t, "http://"+server.listener.Addr().String())
 			_, err := client.SessionStatus(t.Context(), "ps_1")
 			require.NoError(t, err)
-			requireOutcome(t, pike.Unknown, start(t.Context(), client))
+			_ = requireOutcome(t, pike.Unknown, start(t.Context(), client))
 			require.EqualValues(t, 1, server.connections.Load(), "the second request used the warm connection")
 			require.EqualValues(t, 2, server.requests.Load(), "one per call")
 		})
@@ -176,12 +176,12 @@ func TestTimeoutLeavesTheOutcomeOpen(t *testing.T) {
 	defer server.Close()
 	defer close(release)
 	client := newClient(t, server.URL, func(c *pike.Config) { c.Timeout = 50 * time.Millisecond })
-	requireOutcome(t, pike.Unknown, start(t.Context(), client))
+	_ = requireOutcome(t, pike.Unknown, start(t.Context(), client))
 
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	err := start(ctx, newClient(t, server.URL))
-	requireOutcome(t, pike.Unknown, err)
+	_ = requireOutcome(t, pike.Unknown, err)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
@@ -191,7 +191,7 @@ func TestCancelledBeforeTheCallMeansNotSent(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	err := start(ctx, client)
-	requireOutcome(t, pike.NotSent, err)
+	_ = requireOutcome(t, pike.NotSent, err)
 	require.ErrorIs(t, err, context.Canceled)
 	require.Len(t, server.seen(), 1)
 }
@@ -227,7 +227,7 @@ func TestAnswerThatBreaksOff(t *testing.T) {
 		_, _ = io.WriteString(w, okSession)
 	}))
 	defer server.Close()
-	requireOutcome(t, pike.Unknown, start(t.Context(), newClient(t, server.URL)))
+	_ = requireOutcome(t, pike.Unknown, start(t.Context(), newClient(t, server.URL)))
 }
 
 func TestHugeHeaderOfTheAnswer(t *testing.T) {
@@ -236,5 +236,5 @@ func TestHugeHeaderOfTheAnswer(t *testing.T) {
 		_, _ = io.WriteString(w, okSession)
 	}))
 	defer server.Close()
-	requireOutcome(t, pike.Unknown, start(t.Context(), newClient(t, server.URL)))
+	_ = requireOutcome(t, pike.Unknown, start(t.Context(), newClient(t, server.URL)))
 }
