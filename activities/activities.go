@@ -131,7 +131,7 @@ func (a *Activities) CreateSession(ctx context.Context, in CreateInput) (Session
 func (a *Activities) StartPayout(ctx context.Context, in StartInput) (Session, error) {
 	order := OrderOf(in.Request)
 	if in.mayHaveBeenSent(activity.GetInfo(ctx), in.Settled) {
-		session, err := a.read(ctx, in.SessionID, order)
+		session, err := a.read(ctx, in.Run, in.SessionID, order)
 		if err != nil {
 			return Session{}, heldError(err)
 		}
@@ -155,7 +155,7 @@ func (a *Activities) StartPayout(ctx context.Context, in StartInput) (Session, e
 // lets the money move (design §4.6). Every failure before the send is not_sent.
 func (a *Activities) ConfirmSession(ctx context.Context, in SessionInput) (SendResult, error) {
 	held := in.mayHaveBeenSent(activity.GetInfo(ctx), in.Settled)
-	session, err := a.read(ctx, in.SessionID, in.Order)
+	session, err := a.read(ctx, in.Run, in.SessionID, in.Order)
 	switch {
 	case err != nil && held:
 		return SendResult{}, heldError(err)
@@ -177,7 +177,7 @@ func (a *Activities) ConfirmSession(ctx context.Context, in SessionInput) (SendR
 // CancelSession reads the session and asks Pike to cancel it unless it has ended.
 // A repeated cancel moves no money, so nothing is held back.
 func (a *Activities) CancelSession(ctx context.Context, in SessionInput) (SendResult, error) {
-	session, err := a.read(ctx, in.SessionID, in.Order)
+	session, err := a.read(ctx, in.Run, in.SessionID, in.Order)
 	if err != nil {
 		return SendResult{}, beforeSend(err)
 	}
@@ -198,19 +198,21 @@ func (a *Activities) CancelSession(ctx context.Context, in SessionInput) (SendRe
 
 // SessionStatus reads the truth. It may be repeated at will.
 func (a *Activities) SessionStatus(ctx context.Context, in SessionInput) (Session, error) {
-	session, err := a.read(ctx, in.SessionID, in.Order)
+	session, err := a.read(ctx, in.Run, in.SessionID, in.Order)
 	if err != nil {
 		return Session{}, applicationError(err)
 	}
 	return session, nil
 }
 
-func (a *Activities) read(ctx context.Context, sessionID string, order Order) (Session, error) {
+func (a *Activities) read(ctx context.Context, run Run, sessionID string, order Order) (Session, error) {
 	session, err := a.pike.SessionStatus(ctx, sessionID)
 	if err != nil {
 		return Session{}, err
 	}
-	return assess(session, sessionID, order)
+	result, err := assess(session, sessionID, order)
+	result.Reset = run.isReset(activity.GetInfo(ctx))
+	return result, err
 }
 
 func assessed(session pike.Session, err error, sessionID string, order Order) (Session, error) {

@@ -50,6 +50,8 @@ type Session struct {
 	Mismatch        string          `json:"mismatch,omitempty"`
 	Error           *payout.Error   `json:"error,omitempty"`
 	TransactionInfo json.RawMessage `json:"transaction_info,omitempty"`
+	// Reset says that it was read in a run made by `workflow reset`: an earlier run may have sent anything.
+	Reset bool `json:"reset,omitempty"`
 }
 
 var errOtherSession = errors.New("Pike answered with another session than it was asked for")

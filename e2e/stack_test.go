@@ -137,7 +137,7 @@ func polling(interval time.Duration) func(*payout.Request) {
 }
 
 func testContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -190,10 +190,15 @@ func (s *stack) calls(r payout.Request, method string) int {
 // eventually waits for a state of the payout.
 func (s *stack) eventually(r payout.Request, state payout.State) {
 	s.t.Helper()
+	s.eventuallyWithin(r, state, time.Minute)
+}
+
+func (s *stack) eventuallyWithin(r payout.Request, state payout.State, limit time.Duration) {
+	s.t.Helper()
 	require.Eventually(s.t, func() bool {
 		status, err := s.starter.Get(testContext(s.t), r.PayoutID)
 		return err == nil && status.State == state
-	}, time.Minute, 20*time.Millisecond, "never %s", state)
+	}, limit, 50*time.Millisecond, "never %s", state)
 }
 
 // behave sets what the simulator does with a payout to come.

@@ -103,6 +103,9 @@ func (m *machine) observe(session activities.Session, now time.Time) {
 	m.status.PikePayoutID, m.status.TransactionInfo = session.PikePayoutID, session.TransactionInfo
 	m.status.Error = session.Error
 	m.status.UpdatedAt = now
+	if session.Reset {
+		m.startMayLive, m.confirmMayLive = true, true
+	}
 	switch {
 	case session.Phase == activities.PhasePaid && session.Mismatch == "":
 		m.paid(now)
