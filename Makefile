@@ -1,0 +1,84 @@
+# Everything a developer or a CI machine runs. Needs Go, make and, for
+# `make test`, a C compiler (the race detector) and openssl (test vectors).
+
+GO       ?= go
+FUZZTIME ?= 20s
+
+# The demo and the end-to-end tests use this Temporal CLI.
+export PAYOUTS_TEMPORAL_BIN := $(CURDIR)/bin/temporal
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# Steps of one target share two cores and one Go build cache: side by side they only get in each other's way.
+.NOTPARALLEL:
+
+.PHONY: help
+help: ## show this list
+	@echo "usage: make <target>"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build temporal ## pay a few payouts on a Temporal server of its own, show them live, stop
+	@echo "==> demo"
+	@bin/payouts demo
+
+.PHONY: dev
+dev: build temporal ## the same, and leave everything running (Ctrl-C stops it)
+	@echo "==> demo that keeps running"
+	@bin/payouts demo --keep
+
+.PHONY: build
+build: ## bin/payouts
+	@echo "==> building bin/payouts (the first build compiles the Temporal SDK too, about a minute)"
+	@$(GO) build -o bin/payouts ./cmd/payouts
+
+.PHONY: temporal
+temporal: bin/temporal ## bin/temporal, the Temporal CLI with its dev server: the one on PATH, else built from tools/
+
+# Removed first: the link must not be found on PATH, nor be written through.
+bin/temporal: tools/go.mod tools/go.sum
+	@mkdir -p bin && rm -f $@
+	@if found=$$(command -v temporal) && "$$found" --version >/dev/null 2>&1; then \
+		echo "==> Temporal CLI: linking the one on PATH, $$("$$found" --version)"; \
+		ln -s "$$found" $@; \
+	else \
+		echo "==> Temporal CLI: building bin/temporal (the first build takes about 3 minutes)"; \
+		cd tools && $(GO) build -o ../$@ github.com/temporalio/cli/cmd/temporal && touch ../$@; \
+	fi
+
+.PHONY: test
+test: build temporal vet workflowcheck ## everything CI runs: build, vet, workflowcheck, all tests with the race detector
+	@echo "==> tests of the packages"
+	@packages=$$($(GO) list ./... | grep -v '/e2e$$') && $(GO) test -race -timeout 10m $$packages
+	@echo "==> end-to-end tests: a real Temporal server, real HTTP, real processes"
+	@$(GO) test -race -count=1 -timeout 15m ./e2e
+	@echo "==> all passed"
+
+.PHONY: vet
+vet: ## go vet
+	@echo "==> go vet"
+	@$(GO) vet ./...
+
+.PHONY: workflowcheck
+workflowcheck: bin/workflowcheck ## look for non-deterministic calls in workflow code
+	@echo "==> workflowcheck"
+	@bin/workflowcheck -config workflows/workflowcheck.config.yaml ./workflows/...
+
+.PHONY: lint
+lint: bin/golangci-lint workflowcheck ## golangci-lint and workflowcheck
+	@echo "==> golangci-lint"
+	@bin/golangci-lint run ./...
+
+bin/workflowcheck: tools/lint/go.mod tools/lint/go.sum
+	@echo "==> building $@"
+	@mkdir -p bin
+	@cd tools/lint && $(GO) build -o ../../$@ go.temporal.io/sdk/contrib/tools/workflowcheck && touch ../../$@
+
+bin/golangci-lint: tools/lint/go.mod tools/lint/go.sum
+	@echo "==> building $@ (the first build takes about a minute)"
+	@mkdir -p bin
+	@cd tools/lint && $(GO) build -o ../../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint && touch ../../$@
+
+.PHONY: clean
+clean: ## remove what was built and what demos left behind
+	rm -rf bin .dev
