@@ -89,6 +89,24 @@ func TestVerifierAcceptsExactlyWhatWasSigned(t *testing.T) {
 	})
 }
 
+// TestSignatureHeaderHasOneText: hazard W5. The gateway's tests hold the long list of variants.
+func TestSignatureHeaderHasOneText(t *testing.T) {
+	verifier, err := pike.NewVerifier(&partnerKey().PublicKey)
+	require.NoError(t, err)
+	good, err := pike.Sign(partnerKey(), []byte("{}"))
+	require.NoError(t, err)
+	// 256 bytes leave 4 unused bits in the last letter before the padding.
+	end := strings.IndexByte(good, '=') - 1
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	otherBits := good[:end] + string(alphabet[strings.IndexByte(alphabet, good[end])^1]) + good[end+1:]
+	for name, signatures := range map[string][]string{
+		"none": nil, "empty": {""}, "twice": {good, good}, "line break": {good[:64] + "\n" + good[64:]}, "trailing bits": {otherBits},
+	} {
+		_, err := verifier.Verify(pike.UnverifiedBody("{}"), signatures)
+		require.Equal(t, pike.ErrBadSignature, err, name)
+	}
+}
+
 func TestParsePrivateKeyReadsBothForms(t *testing.T) {
 	for name, text := range map[string][]byte{
 		"PKCS#1": encodePEM("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(partnerKey())), "PKCS#8": pkcs8(t, partnerKey()),

@@ -25,9 +25,7 @@ const (
 	okSession = `{"status":"ok","session":{"id":"ps_3230","status":"in_progress"}}`
 )
 
-var (
-	partnerKey = sync.OnceValue(func() *rsa.PrivateKey { return generateKey(pike.MinKeyBits) })
-)
+var partnerKey = sync.OnceValue(func() *rsa.PrivateKey { return generateKey(pike.MinKeyBits) })
 
 func generateKey(bits int) *rsa.PrivateKey {
 	key, err := rsa.GenerateKey(rand.Reader, bits)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"testing"
 
@@ -93,6 +94,30 @@ func TestReadinessGoesOffFirstAndHealthStays(t *testing.T) {
 	require.NoError(t, stop())
 	_, err := http.Get("http://" + ops.Addr().String() + "/healthz")
 	require.Error(t, err, "the port is closed after Serve")
+}
+
+// A request in hand when Serve's context ends is told "stopping", although its checks pass.
+func TestEndOfServeTurnsReadinessOff(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	var ops *telemetry.OpsServer
+	ops, err := telemetry.ListenOps(t.Context(), opsConfig(telemetry.Check{Name: "slow", Run: func(ctx context.Context) error {
+		stop()
+		for ctx.Err() == nil {
+			connection, err := new(net.Dialer).DialContext(ctx, "tcp", ops.Addr().String())
+			if err != nil {
+				return nil // the port is closed: Serve is on its way down
+			}
+			_ = connection.Close()
+		}
+		return ctx.Err()
+	}}))
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() { done <- ops.Serve(ctx) }()
+	status, body := get(t, ops, "/readyz")
+	require.Equal(t, 503, status)
+	require.JSONEq(t, `{"status":"stopping","checks":{"slow":"ok"}}`, body)
+	require.NoError(t, <-done)
 }
 
 func TestHealthDoesNotDependOnChecks(t *testing.T) {

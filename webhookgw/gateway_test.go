@@ -187,7 +187,7 @@ func TestRequestID(t *testing.T) {
 		"session id": strings.Replace(body, "ps_3230", "ps_3231", 1), "type": strings.Replace(body, "ready_to_confirm", "payment_finished", 1),
 		"payout id": strings.Replace(body, "po_1234", "po_1235", 1), "payout status": strings.Replace(body, "pending", "failed", 1),
 		"session status": strings.Replace(body, `"in_progress"`, `"accepted"`, 1),
-		"shifted border": strings.NewReplacer("ps_3230", "ps_323", "ready_to_confirm", "payment_finished").Replace(body),
+		"shifted border": strings.NewReplacer("po_1234", "po_1234p", `"pending"`, `"ending"`).Replace(body),
 		"second payout":  strings.Replace(body, `"payments":[`, `"payments":[`+payoutItem("po_1", `"inv-1"`)+",", 1),
 	} {
 		id := idOf(other)
