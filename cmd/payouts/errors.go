@@ -47,10 +47,15 @@ func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 // report prints the error, if there is one, and returns its exit code.
 func report(stderr io.Writer, command *cobra.Command, err error) int {
 	code := exitCode(err)
+	var configuration *config.Error
 	switch {
 	case err == nil || errors.Is(err, errNotPaid):
-		return code
-	case code == exitUsage && !isConfiguration(err):
+	case errors.As(err, &configuration):
+		_, _ = fmt.Fprintf(stderr, "%s: the configuration is incomplete or wrong:\n", command.CommandPath())
+		for _, problem := range configuration.Problems {
+			_, _ = fmt.Fprintf(stderr, "  %s %s\n", problem.Variable, problem.Text)
+		}
+	case code == exitUsage:
 		_, _ = fmt.Fprintf(stderr, "%s\nSee `%s --help`.\n", err, command.CommandPath())
 	default:
 		_, _ = fmt.Fprintln(stderr, err)
@@ -58,14 +63,10 @@ func report(stderr io.Writer, command *cobra.Command, err error) int {
 	return code
 }
 
-func isConfiguration(err error) bool {
-	var configuration *config.Error
-	return errors.As(err, &configuration)
-}
-
 func exitCode(err error) int {
 	var usage usageError
 	var field *payout.FieldError
+	var configuration *config.Error
 	switch {
 	case err == nil:
 		return exitDone
@@ -75,7 +76,7 @@ func exitCode(err error) int {
 		return exitConflict
 	case errors.Is(err, starter.ErrNotFound):
 		return exitNotFound
-	case errors.As(err, &usage), errors.As(err, &field), isConfiguration(err), isUnknownCommand(err):
+	case errors.As(err, &usage), errors.As(err, &field), errors.As(err, &configuration), isUnknownCommand(err):
 		return exitUsage
 	}
 	return exitFailed

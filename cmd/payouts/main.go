@@ -15,6 +15,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, envconfig.OsLookuper())
 	stop()
 	os.Exit(code)
@@ -22,14 +23,7 @@ func main() {
 
 // run carries out one command line and returns its exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, lookuper envconfig.Lookuper) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, lookuper: lookuper}
-	root := a.rootCommand()
-	root.SetArgs(args)
-	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	command, err := root.ExecuteContextC(ctx)
-	return report(stderr, command, err)
+	return (&app{stdin: stdin, stdout: stdout, stderr: stderr, lookuper: lookuper}).run(ctx, args)
 }
 
 // app is what a command has of the world around it.
@@ -37,6 +31,18 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	lookuper       envconfig.Lookuper
+	// payouts is used instead of a connection to Temporal; nil outside of tests.
+	payouts payouts
+}
+
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.rootCommand()
+	root.SetArgs(args)
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	command, err := root.ExecuteContextC(ctx)
+	return report(a.stderr, command, err)
 }
 
 const rootHelp = `Durable payouts to bank cards through Pike, on Temporal.

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"pikepayouts/config"
+	"pikepayouts/payout"
+	"pikepayouts/starter"
+)
+
+// payouts is what the commands for payouts need of starter.Starter.
+type payouts interface {
+	Start(ctx context.Context, request payout.Request) (starter.Started, error)
+	Get(ctx context.Context, payoutID string) (payout.Status, error)
+	Wait(ctx context.Context, payoutID string) (payout.Status, error)
+	Confirm(ctx context.Context, payoutID, by, reason string) (payout.Status, error)
+	Cancel(ctx context.Context, payoutID, by, reason string) (payout.Status, error)
+	List(ctx context.Context, filter starter.Filter) iter.Seq2[starter.Summary, error]
+}
+
+const callerHelp = "Temporal is found by TEMPORAL_ADDRESS and the other TEMPORAL_* variables; PAYOUTS_TASK_QUEUE is the workers' task queue (default payouts)."
+
+// withPayouts calls do with a connection to Temporal, unless the app came with its own.
+func (a *app) withPayouts(ctx context.Context, do func(payouts) error) error {
+	if a.payouts != nil {
+		return do(a.payouts)
+	}
+	caller, err := config.LoadCaller(ctx, a.lookuper)
+	if err != nil {
+		return err //nolint:wrapcheck // it says everything, one line per variable
+	}
+	temporal, err := dialTemporal(ctx, caller.Temporal, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer temporal.Close()
+	return do(starter.New(temporal, starter.Options{TaskQueue: caller.TaskQueue}))
+}
+
+// onePayoutID is the argument of the commands for one payout.
+func onePayoutID(command *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usagef("%s takes one payout id, not %d arguments", command.CommandPath(), len(args))
+	}
+	if !payout.ValidID(args[0]) {
+		return usagef("payout id: must be 1-64 characters of A-Z a-z 0-9 . _ -")
+	}
+	return nil
+}
