@@ -57,7 +57,9 @@ var (
 var refusals = []Code{CodeInvalidRequest, CodeIdentification, CodeAuthentication, CodeAuthorization}
 
 // cardData matches what Pike could echo of a request: tokens, hashes, card numbers (hazard S1).
-var cardData = regexp.MustCompile(`[0-9A-Fa-f]{12,}`)
+var cardData = regexp.MustCompile(`[0-9A-Fa-f]{12,}|[0-9](?:[ -]?[0-9]){11,}`)
+
+func redact(text string) string { return cardData.ReplaceAllLiteralString(text, secret.Redacted) }
 
 // Error is the error of every Client method. It never holds a body: Pike may
 // echo card data, which its text shows as redacted.
@@ -88,7 +90,7 @@ func (e *Error) Error() string {
 	if e.err != nil {
 		fmt.Fprintf(&text, ": %v", e.err)
 	}
-	return cardData.ReplaceAllLiteralString(text.String(), secret.Redacted)
+	return redact(text.String())
 }
 
 func (e *Error) Unwrap() error { return e.err }
@@ -130,7 +132,8 @@ func judge(method string, httpStatus int, body []byte) error {
 		failure.err = errors.New("the answer is neither ok nor an error")
 		return failure
 	}
-	failure.Code, failure.Description = Code(answer.Error.Code), answer.Error.Description
+	said := answer.Error.redacted()
+	failure.Code, failure.Description = Code(said.Code), said.Description
 	answered := httpStatus == 200 || httpStatus >= 400 && httpStatus < 500
 	if answered && slices.Contains(refusals, failure.Code) {
 		failure.Outcome = Refused

@@ -84,6 +84,14 @@ type ErrorInfo struct {
 	Description string `json:"description"`
 }
 
+// redacted hides what Pike may have echoed of card data: errors reach logs, histories and people.
+func (e *ErrorInfo) redacted() *ErrorInfo {
+	if e == nil {
+		return nil
+	}
+	return &ErrorInfo{Code: redact(e.Code), Description: redact(e.Description)}
+}
+
 // Destination is one of the three ways to name a card (api.md §3.2): exactly one field is set in a request.
 type Destination struct {
 	CardToken      secret.String // tokenized_card
@@ -273,7 +281,7 @@ func (w sessionWire) session() (Session, error) {
 		return Session{}, errors.New("session has both payments and payout_list")
 	}
 	session := Session{
-		ID: w.ID, Status: SessionStatus(spellCancelled(w.Status)), NextAction: w.NextAction, Error: w.Error,
+		ID: w.ID, Status: SessionStatus(spellCancelled(w.Status)), NextAction: w.NextAction, Error: w.Error.redacted(),
 		IncomingPayments: len(w.AcquiringPayments) + len(w.PaymentList),
 	}
 	for _, wire := range append(w.Payments, w.PayoutList...) {
@@ -296,7 +304,7 @@ func (w payoutWire) payout() (Payout, error) {
 	}
 	return Payout{
 		ID: w.ID, Status: PayoutStatus(w.Status), AmountDetails: w.AmountDetails, Destination: method.destination(),
-		RecipientName: w.Participants.Recipient.FullName, Metadata: w.Metadata, Error: w.Error, TransactionInfo: w.TransactionInfo,
+		RecipientName: w.Participants.Recipient.FullName, Metadata: w.Metadata, Error: w.Error.redacted(), TransactionInfo: w.TransactionInfo,
 	}, nil
 }
 

@@ -1,6 +1,7 @@
 package pike_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -189,4 +190,11 @@ func TestCancelledInAnySpelling(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, pike.SessionCancelled, session.Status)
 	}
+}
+
+func TestErrorsOfASessionShowNoCardData(t *testing.T) {
+	var session pike.Session
+	body := `{"id":"ps_1","status":"error","error":{"code":"x","description":"card 4242 4242 4242 4242, token 759c9852dde2211d, amount 10000"}}`
+	require.NoError(t, json.Unmarshal([]byte(body), &session))
+	require.Equal(t, "card [redacted], token [redacted], amount 10000", session.Error.Description)
 }
