@@ -1,0 +1,86 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/log"
+	"google.golang.org/grpc"
+
+	"pikepayouts/config"
+	"pikepayouts/telemetry"
+)
+
+// dialTimeout bounds the first contact with Temporal.
+const dialTimeout = 10 * time.Second
+
+// dialTemporal connects, or says which variable to look at.
+func dialTemporal(ctx context.Context, options client.Options, logger *slog.Logger, dial ...grpc.DialOption) (client.Client, error) {
+	options.Logger = log.NewStructuredLogger(logger)
+	options.HostPort = cmp.Or(options.HostPort, client.DefaultHostPort)
+	options.ConnectionOptions.DialOptions = append(options.ConnectionOptions.DialOptions, dial...)
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	c, err := client.DialContext(ctx, options)
+	if err != nil {
+		return nil, fmt.Errorf("cannot reach Temporal at %s: %w\nSet TEMPORAL_ADDRESS to your server, or start one with `make dev`", options.HostPort, err)
+	}
+	return c, nil
+}
+
+// quietLogger is for commands that a person waits for: errors are returned, not logged.
+func quietLogger() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func newLogger(w io.Writer, c config.Log) (*slog.Logger, error) {
+	logger, err := telemetry.NewLogger(w, c.Level, c.Format)
+	if err != nil {
+		return nil, fmt.Errorf("making the logger: %w", err)
+	}
+	return logger, nil
+}
+
+// newRegistry returns a registry with the metrics of every process.
+func newRegistry() *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry
+}
+
+// temporalCheck is the readiness of everything here: without Temporal no process can do its work.
+func temporalCheck(c client.Client) telemetry.Check {
+	return telemetry.Check{Name: "temporal", Run: func(ctx context.Context) error {
+		if _, err := c.CheckHealth(ctx, &client.CheckHealthRequest{}); err != nil {
+			return fmt.Errorf("asking Temporal: %w", err)
+		}
+		return nil
+	}}
+}
+
+// serveWithOps runs work beside the ops port until ctx ends or either fails.
+// Readiness turns off first, then work stops, and the ops port closes last, so
+// that the way down can be watched.
+func serveWithOps(ctx context.Context, ops *telemetry.OpsServer, work func(context.Context) error) error {
+	workCtx, stopWork := context.WithCancel(ctx)
+	defer stopWork()
+	opsCtx, stopOps := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopOps()
+	context.AfterFunc(workCtx, ops.Stopping)
+	opsEnded := make(chan error, 1)
+	go func() {
+		defer stopWork() // an ops port that broke takes the process down
+		opsEnded <- ops.Serve(opsCtx)
+	}()
+	workErr := work(workCtx)
+	stopOps()
+	if opsErr := <-opsEnded; workErr == nil {
+		return opsErr
+	}
+	return workErr
+}

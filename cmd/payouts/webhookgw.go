@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/spf13/cobra"
+
+	"pikepayouts/config"
+	"pikepayouts/pike"
+	"pikepayouts/telemetry"
+	"pikepayouts/webhookgw"
+)
+
+const gatewayHelp = `Takes Pike's webhooks in: checks the signature and signals the payout's workflow.
+It has no state; run as many as you like. Only its webhook port belongs on the internet.
+
+Environment, besides TEMPORAL_*:
+  PIKE_WEBHOOK_PUBLIC_KEY_FILES  required (or PIKE_WEBHOOK_PUBLIC_KEYS); Pike's PEM keys, files separated by commas
+  WEBHOOKGW_ADDR                 :8080
+  WEBHOOKGW_PATH                 /webhooks/pike
+  WEBHOOKGW_MAX_BODY             65536; bytes
+  WEBHOOKGW_SIGNAL_TIMEOUT       4s; hand-off to Temporal
+  PAYOUTS_OPS_ADDR               :9090; /healthz, /readyz, /metrics
+  PAYOUTS_LOG_LEVEL/_FORMAT      info, json`
+
+func (a *app) gatewayCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "webhookgw", Short: "Take Pike's webhooks in", Long: gatewayHelp, Args: usage(cobra.NoArgs),
+		Example: `  PIKE_WEBHOOK_PUBLIC_KEY_FILES=pike.pem payouts webhookgw
+  PIKE_WEBHOOK_PUBLIC_KEY_FILES=pike-old.pem,pike-new.pem payouts webhookgw   # while Pike changes its key`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			settings, err := config.LoadGateway(cmd.Context(), a.lookuper)
+			if err != nil {
+				return err //nolint:wrapcheck // it says everything, one line per variable
+			}
+			logger, err := newLogger(a.stderr, settings.Log)
+			if err != nil {
+				return err
+			}
+			return runGateway(cmd.Context(), settings, logger)
+		},
+	}
+}
+
+// runGateway takes webhooks until ctx ends.
+func runGateway(ctx context.Context, settings config.Gateway, logger *slog.Logger) error {
+	verifier, err := pike.NewVerifier(settings.Webhooks.PublicKeys...)
+	if err != nil {
+		return fmt.Errorf("PIKE_WEBHOOK_PUBLIC_KEY_FILES: %w", err)
+	}
+	c, err := dialTemporal(ctx, settings.Temporal, logger, webhookgw.RequestIDDialOption())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	registry := newRegistry()
+	handler, err := webhookgw.New(webhookgw.Config{
+		Path: settings.Webhooks.Path, MaxBody: settings.Webhooks.MaxBody, SignalTimeout: settings.Webhooks.SignalTimeout,
+		Verifier: verifier, Signaler: webhookgw.NewTemporalSignaler(c), Registerer: registry, Logger: logger,
+	})
+	if err != nil {
+		return fmt.Errorf("making the gateway: %w", err)
+	}
+	ops, err := telemetry.ListenOps(ctx, telemetry.OpsConfig{
+		Addr: settings.OpsAddr, Gatherer: registry, Checks: []telemetry.Check{temporalCheck(c)}, Logger: logger,
+	})
+	if err != nil {
+		return fmt.Errorf("PAYOUTS_OPS_ADDR: %w", err)
+	}
+	listener, err := webhookgw.Listen(ctx, settings.Webhooks.Addr, webhookgw.DefaultMaxConnections)
+	if err != nil {
+		return fmt.Errorf("WEBHOOKGW_ADDR: %w", err)
+	}
+	logger.Info("gateway runs", "webhooks", webhookURL(listener.Addr(), settings.Webhooks.Path), "ops", ops.Addr().String())
+	server := webhookgw.NewServer(settings.Webhooks.Addr, handler, logger)
+	return serveWithOps(ctx, ops, func(ctx context.Context) error { return webhookgw.Serve(ctx, server, listener) })
+}
+
+func webhookURL(addr net.Addr, path string) string { return "http://" + addr.String() + path }

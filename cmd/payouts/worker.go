@@ -1,0 +1,118 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	sdkworker "go.temporal.io/sdk/worker"
+
+	"pikepayouts/config"
+	"pikepayouts/pike"
+	"pikepayouts/telemetry"
+	"pikepayouts/worker"
+)
+
+const workerHelp = `Runs payouts: polls Temporal for work and calls Pike. Run as many as you like.
+It stops on SIGTERM or Ctrl-C, and lets calls in flight end first (up to 75s).
+
+Environment, besides TEMPORAL_*:
+  PIKE_BASE_URL             required; Pike's server, https
+  PIKE_PROJECT              required; PIKE_SUBMERCHANT is optional
+  PIKE_PRIVATE_KEY_FILE     required (or PIKE_PRIVATE_KEY); PEM, RSA >= 2048 bits, mode 0600
+  PIKE_API_VERSION          v1
+  PIKE_TIMEOUT              30s; one HTTP call, at most 30s
+  PIKE_RATE_LIMIT           0; Pike calls per second over all workers, 0 is no limit
+  PAYOUTS_TASK_QUEUE        payouts
+  PAYOUTS_OPS_ADDR          :9090; /healthz, /readyz, /metrics
+  PAYOUTS_LOG_LEVEL/_FORMAT info, json`
+
+func (a *app) workerCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "worker", Short: "Run payouts", Long: workerHelp, Args: usage(cobra.NoArgs),
+		Example: `  PIKE_BASE_URL=https://proxy-demo.pikepayments.com PIKE_PROJECT=1234 PIKE_PRIVATE_KEY_FILE=key.pem payouts worker`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			settings, err := config.LoadWorker(cmd.Context(), a.lookuper)
+			if err != nil {
+				return err //nolint:wrapcheck // it says everything, one line per variable
+			}
+			logger, err := newLogger(a.stderr, settings.Log)
+			if err != nil {
+				return err
+			}
+			return runWorker(cmd.Context(), settings, logger)
+		},
+	}
+}
+
+// runWorker works until ctx ends.
+func runWorker(ctx context.Context, settings config.Worker, logger *slog.Logger) error {
+	provider, err := newPikeClient(settings.Pike)
+	if err != nil {
+		return err
+	}
+	c, err := dialTemporal(ctx, settings.Temporal, logger)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	namespace := cmp.Or(settings.Temporal.Namespace, client.DefaultNamespace)
+	if err := checkSearchAttributes(ctx, c, namespace, logger); err != nil {
+		return err
+	}
+	ops, err := telemetry.ListenOps(ctx, telemetry.OpsConfig{
+		Addr: settings.OpsAddr, Gatherer: newRegistry(), Checks: []telemetry.Check{temporalCheck(c)}, Logger: logger,
+	})
+	if err != nil {
+		return fmt.Errorf("PAYOUTS_OPS_ADDR: %w", err)
+	}
+	w := worker.New(c, worker.Options{TaskQueue: settings.TaskQueue, Pike: provider, RateLimit: settings.RateLimit})
+	logger.Info("worker runs", "task_queue", settings.TaskQueue, "namespace", namespace,
+		"pike_base_url", settings.Pike.BaseURL, "pike_api_version", settings.Pike.Version, "ops", ops.Addr().String())
+	return serveWithOps(ctx, ops, func(ctx context.Context) error { return work(ctx, w) })
+}
+
+// work runs the worker until ctx ends or the worker gives up.
+func work(ctx context.Context, w sdkworker.Worker) error {
+	interrupt := make(chan any)
+	defer context.AfterFunc(ctx, func() { close(interrupt) })()
+	if err := w.Run(interrupt); err != nil {
+		return fmt.Errorf("running the worker: %w", err)
+	}
+	return nil
+}
+
+func newPikeClient(settings config.Pike) (*pike.Client, error) {
+	provider, err := pike.NewClient(pike.Config{
+		BaseURL: settings.BaseURL, Version: settings.Version, Project: settings.Project, Submerchant: settings.Submerchant,
+		Signer: settings.PrivateKey, Timeout: settings.Timeout,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making Pike's client: %w", err)
+	}
+	return provider, nil
+}
+
+// checkSearchAttributes refuses to work where every payout would get stuck at
+// its first upsert. A worker's account may lack the right to look.
+func checkSearchAttributes(ctx context.Context, c client.Client, namespace string, logger *slog.Logger) error {
+	missing, err := worker.MissingSearchAttributes(ctx, c, namespace)
+	var denied *serviceerror.PermissionDenied
+	if errors.As(err, &denied) {
+		logger.Warn("no permission to check the search attributes; run `payouts setup` once with an account that has it", "error", err)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("checking the search attributes: %w", err)
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("namespace %q lacks the search attributes %s; run `payouts setup` once", namespace, strings.Join(missing, ", "))
+	}
+	return nil
+}
