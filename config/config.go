@@ -61,7 +61,7 @@ func LoadWorker(ctx context.Context, lookuper envconfig.Lookuper) (Worker, error
 func LoadGateway(ctx context.Context, lookuper envconfig.Lookuper) (Gateway, error) {
 	r := newReader(ctx, lookuper)
 	config := Gateway{Temporal: r.temporal(), Log: r.log(), OpsAddr: r.opsAddr(), Webhooks: r.webhooks()}
-	if config.OpsAddr == config.Webhooks.Addr && config.OpsAddr != "" && !strings.HasSuffix(config.OpsAddr, ":0") {
+	if config.OpsAddr == config.Webhooks.Addr && checkAddr(config.OpsAddr) == nil && !strings.HasSuffix(config.OpsAddr, ":0") {
 		r.problem("PAYOUTS_OPS_ADDR", "must be another port than WEBHOOKGW_ADDR: health and metrics are not for Pike")
 	}
 	return result(config, r)

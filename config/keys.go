@@ -35,7 +35,7 @@ func (r *reader) privateKey() *rsa.PrivateKey {
 		r.problem("PIKE_PRIVATE_KEY_FILE", "and PIKE_PRIVATE_KEY are both set: unset one of them")
 		return nil
 	case v.PEM != "":
-		key, err := pike.ParsePrivateKey([]byte(v.PEM))
+		key, err := parsePrivateKey([]byte(v.PEM))
 		r.check("PIKE_PRIVATE_KEY", isUnusable(err))
 		return key
 	}
@@ -103,11 +103,26 @@ func ReadPrivateKey(path string) (*rsa.PrivateKey, error) {
 	if mode.Perm()&othersMask != 0 {
 		return nil, fmt.Errorf("its mode %04o lets others use it: chmod 600 the file, and change the key if others had access", mode.Perm())
 	}
+	return parsePrivateKey(content)
+}
+
+func parsePrivateKey(content []byte) (*rsa.PrivateKey, error) {
+	if err := checkLineBreaks(content); err != nil {
+		return nil, err
+	}
 	key, err := pike.ParsePrivateKey(content)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // the caller names the file
+		return nil, err //nolint:wrapcheck // the caller names the variable
 	}
 	return key, nil
+}
+
+// checkLineBreaks catches a PEM text that went through JSON or an .env file.
+func checkLineBreaks(content []byte) error {
+	if bytes.Contains(content, []byte(`\n`)) {
+		return errors.New(`it has \n as text where PEM needs real line breaks`)
+	}
+	return nil
 }
 
 // ReadPublicKeys reads one or more PEM public keys. Its errors show neither the path nor the content.
@@ -122,6 +137,9 @@ func ReadPublicKeys(path string) ([]*rsa.PublicKey, error) {
 // parsePublicKeys reads PEM blocks one after another. A block that is cut or
 // damaged must not just be missing from the set, so the BEGIN lines are counted.
 func parsePublicKeys(content []byte) ([]*rsa.PublicKey, error) {
+	if err := checkLineBreaks(content); err != nil {
+		return nil, err
+	}
 	var keys []*rsa.PublicKey
 	rest := content
 	for block, next := pem.Decode(rest); block != nil; block, next = pem.Decode(rest) {
@@ -133,10 +151,10 @@ func parsePublicKeys(content []byte) ([]*rsa.PublicKey, error) {
 		keys = append(keys, key)
 	}
 	switch begun := bytes.Count(content, []byte("-----BEGIN")); {
-	case begun > len(keys):
-		return nil, fmt.Errorf("%d PEM blocks begin, only %d can be read", begun, len(keys))
-	case len(keys) == 0:
+	case begun == 0:
 		return nil, errors.New("no PEM block found")
+	case begun > len(keys):
+		return nil, fmt.Errorf("%d PEM blocks begin, only %d are whole", begun, len(keys))
 	}
 	return keys, nil
 }

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"errors"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -20,11 +22,33 @@ func (r *reader) temporal() client.Options {
 			}
 		}
 	}
-	options, err := temporalenv.LoadClientOptions(temporalenv.LoadClientOptionsRequest{EnvLookup: temporalLookup{r.lookuper}})
-	if err != nil {
-		r.problem("TEMPORAL_*", "or the profile they select cannot be used: %s", err)
+	lookup := temporalLookup{r.lookuper}
+	profile, err := temporalenv.LoadClientConfigProfile(temporalenv.LoadClientConfigProfileOptions{EnvLookup: lookup})
+	if err != nil { // not shown: it quotes the file
+		if _, err := temporalenv.LoadClientConfig(temporalenv.LoadClientConfigOptions{EnvLookup: lookup}); err != nil {
+			r.problem("TEMPORAL_CONFIG_FILE", "(or the default file) cannot be read as a TOML file of Temporal profiles")
+		} else {
+			r.problem("TEMPORAL_PROFILE", "names a profile that the configuration file does not have")
+		}
+		return client.Options{}
 	}
+	options, err := profile.ToClientOptions(temporalenv.ToClientOptionsRequest{})
+	if err != nil {
+		r.problem("TEMPORAL_TLS_*", "(or the TLS part of the profile) cannot be used: %s", reason(err))
+	}
+	r.check("TEMPORAL_ADDRESS", checkServer(profile.Address))
 	return options
+}
+
+// checkServer takes host:port and gRPC's own targets such as dns:///host:port; empty is the SDK's default.
+func checkServer(address string) error {
+	if address == "" || strings.Contains(address, "://") {
+		return nil
+	}
+	if host, port, err := net.SplitHostPort(address); err != nil || host == "" || port == "" {
+		return errors.New("must be host:port, as in localhost:7233")
+	}
+	return nil
 }
 
 // temporalLookup shows an envconfig.Lookuper to the SDK's loader.
