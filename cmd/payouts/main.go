@@ -73,7 +73,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: groupPayouts, Title: "Payouts:"}, &cobra.Group{ID: groupProcesses, Title: "Processes:"},
 		&cobra.Group{ID: groupTools, Title: "Tools:"})
 	addCommands(root, groupPayouts, a.startCommand(), a.statusCommand(), a.waitCommand(), a.listCommand(), a.confirmCommand(), a.cancelCommand())
-	addCommands(root, groupProcesses, a.workerCommand(), a.gatewayCommand(), a.simulatorCommand())
+	addCommands(root, groupProcesses, a.demoCommand(), a.workerCommand(), a.gatewayCommand(), a.simulatorCommand())
 	addCommands(root, groupTools, a.setupCommand(), a.tokenInfoCommand(), a.keygenCommand(), a.versionCommand(), a.healthcheckCommand())
 	return root
 }

@@ -34,8 +34,8 @@ func (a *app) simulatorCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "pikesim", Short: "Stand in for Pike, for tests and first steps", Long: simulatorHelp, Args: usage(cobra.NoArgs),
 		Example: `  payouts keygen --out keys --name partner && payouts keygen --out keys --name pike
-  payouts pikesim --project demo --partner-key keys/partner.public.pem \
-    --signing-key keys/pike.private.pem --webhook-url http://127.0.0.1:8080/webhooks/pike
+  payouts pikesim --project demo --partner-key keys/partner-public.pem \
+    --signing-key keys/pike-private.pem --webhook-url http://127.0.0.1:8080/webhooks/pike
   payouts pikesim presets`,
 		RunE: func(command *cobra.Command, _ []string) error { return a.simulator(command.Context(), o) },
 	}
