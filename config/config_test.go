@@ -113,7 +113,7 @@ func TestWorkerSettings(t *testing.T) {
 	require.Equal(t, "pay", c.Temporal.Namespace)
 	require.Equal(t, config.Log{Level: "debug", Format: "text"}, c.Log)
 	require.Equal(t, "q", c.TaskQueue)
-	require.Equal(t, 2.5, c.RateLimit)
+	require.InDelta(t, 2.5, c.RateLimit, 0)
 	require.Equal(t, 5*time.Second, c.Pike.Timeout)
 	require.Equal(t, pike.V2, c.Pike.Version)
 	require.Equal(t, "s1", c.Pike.Submerchant)

@@ -138,7 +138,7 @@ func (a *app) readRequest(path string) ([]byte, error) {
 // requestFromFlags builds the request. Its errors name flags, not fields.
 func (a *app) requestFromFlags(f startFlags) (payout.Request, error) {
 	destination, err := a.destination(f.token, f.numberHash, f.recurrentToken)
-	if err != nil {
+	if err != nil && !errors.Is(err, errNoCard) { // Validate tells that together with all else
 		return payout.Request{}, err
 	}
 	request := payout.Request{
@@ -164,11 +164,14 @@ func inFlags(err error) error {
 	var lines []string
 	for _, problem := range flatten(err) {
 		var field *payout.FieldError
-		if !errors.As(problem, &field) || names[field.Field] == "" {
+		switch {
+		case errors.As(problem, &field) && field.Field == "destination":
+			lines = append(lines, errNoCard.Error())
+		case field != nil && names[field.Field] != "":
+			lines = append(lines, "--"+names[field.Field]+": "+field.Problem)
+		default:
 			lines = append(lines, problem.Error())
-			continue
 		}
-		lines = append(lines, "--"+names[field.Field]+": "+field.Problem)
 	}
 	return errors.New(strings.Join(lines, "\n"))
 }
@@ -180,6 +183,9 @@ func flatten(err error) []error {
 	}
 	return []error{err}
 }
+
+// errNoCard is destination's error where no card is named.
+var errNoCard = errors.New("one of --token, --number-hash and --recurrent-token is required")
 
 // destination wants exactly one of the three ways to name a card.
 func (a *app) destination(token, numberHash, recurrentToken string) (payout.Destination, error) {
@@ -207,7 +213,7 @@ func (a *app) destination(token, numberHash, recurrentToken string) (payout.Dest
 		return payout.Destination{}, usagef("%s exclude each other", strings.Join(given, " and "))
 	}
 	if len(given) == 0 {
-		return payout.Destination{}, usagef("one of --token, --number-hash and --recurrent-token is needed")
+		return payout.Destination{}, usageError{errNoCard}
 	}
 	return destination, nil
 }
