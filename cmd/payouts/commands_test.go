@@ -266,8 +266,8 @@ Error        declined: limit
 Deadline     2026-03-04 12:45:00 (in 1m0s)
 Next         ask Pike again
 
-2026-03-04 12:00:00  creating         started
-2026-03-04 12:00:01  awaiting_result  confirm accepted
+2026-03-04 12:00:00  creating           started
+2026-03-04 12:00:01  awaiting_result    confirm accepted
 `, p.text())
 }
 
@@ -359,6 +359,34 @@ func TestWaitGivesUp(t *testing.T) {
 	time.AfterFunc(20*time.Millisecond, cancel)
 	require.Equal(t, exitFailed, a.run(ctx, []string{"wait", "inv-1"}))
 	require.Equal(t, "stopped waiting; payout inv-1 goes on\n", stderr.String())
+}
+
+func TestTransitionsAreShownOnce(t *testing.T) {
+	var stdout bytes.Buffer
+	a := &app{stdout: &stdout, lookuper: envconfig.MapLookuper(nil)}
+	end := testStatus()
+	end.Transitions = append(end.Transitions, payout.Transition{State: payout.StateSucceeded, At: *end.Deadline, Why: "paid"})
+	read := make(chan struct{}, 1)
+	stop := a.showTransitions(t.Context(), &signallingPayouts{fakePayouts{status: testStatus()}, read}, "inv-1")
+	<-read
+	stop(end)
+	for _, why := range []string{"started", "confirm accepted", "paid"} {
+		require.Equal(t, 1, strings.Count(stdout.String(), why), stdout.String())
+	}
+}
+
+// signallingPayouts tell of each Get.
+type signallingPayouts struct {
+	fakePayouts
+	read chan struct{}
+}
+
+func (f *signallingPayouts) Get(context.Context, string) (payout.Status, error) {
+	select {
+	case f.read <- struct{}{}:
+	default:
+	}
+	return f.status, nil
 }
 
 func TestVersion(t *testing.T) {

@@ -50,7 +50,7 @@ func checkReady(ctx context.Context, target string) error {
 	if err != nil {
 		return usagef("the URL to ask: %w", err)
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := new(http.Client).Do(request) // ctx bounds it
 	if err != nil {
 		return fmt.Errorf("not ready: %w", err)
 	}

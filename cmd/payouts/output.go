@@ -212,9 +212,14 @@ func printStatus(p *printer, status payout.Status, now time.Time) {
 }
 
 func transitionsText(p palette, transitions []payout.Transition) string {
+	var longest int // of all states: a live display prints one at a time, in the same columns
+	for _, state := range payout.States() {
+		longest = max(longest, len(state))
+	}
 	var rows [][]string
 	for _, t := range transitions {
-		rows = append(rows, []string{p.paint(dim, at(t.At)), p.state(t.State), clean(t.Why)})
+		padding := strings.Repeat(" ", max(0, longest-len(t.State)))
+		rows = append(rows, []string{p.paint(dim, at(t.At)), p.state(t.State) + padding, clean(t.Why)})
 	}
 	return table(rows)
 }

@@ -19,7 +19,8 @@ import (
 const simulatorHelp = `Stand in for Pike: check signatures, keep sessions and a ledger in memory, send signed
 webhooks. It moves no money. The card token of a payout says what happens to it
 ("payouts pikesim presets" lists them); POST /_sim/behaviour and GET /_sim/ledger
-steer and show it, from this machine only. PAYOUTS_LOG_LEVEL and _FORMAT set the log.`
+steer and show it, from this machine only. PAYOUTS_LOG_LEVEL=debug
+logs every call and webhook, without their bodies; PAYOUTS_LOG_FORMAT is json or text.`
 
 // simulatorOptions are the flags of `payouts pikesim`.
 type simulatorOptions struct {

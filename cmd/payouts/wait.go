@@ -47,15 +47,21 @@ Exit code 0: succeeded; 3: failed or cancelled; 1: not known, as after --timeout
 
 // wait shows the end of a payout; errNotPaid if it is not the hoped-for one.
 func (a *app) wait(ctx context.Context, p payouts, payoutID string, format outputFormat) error {
-	if format == formatText && isTerminal(a.stdout) {
-		stop := a.showTransitions(ctx, p, payoutID)
-		defer stop()
+	live := format == formatText && isTerminal(a.stdout)
+	stop := func(payout.Status) {}
+	if live {
+		stop = a.showTransitions(ctx, p, payoutID)
 	}
 	status, err := p.Wait(ctx, payoutID)
+	stop(status)
 	if err != nil {
 		return stillRunning(ctx, payoutID, err)
 	}
-	if err := a.writeStatus(status, format); err != nil {
+	shown := status
+	if live {
+		shown.Transitions = nil // they stand above
+	}
+	if err := a.writeStatus(shown, format); err != nil {
 		return err
 	}
 	if status.State != payout.StateSucceeded {
@@ -74,18 +80,24 @@ func stillRunning(ctx context.Context, payoutID string, err error) error {
 	return fmt.Errorf("stopped waiting; payout %s goes on", payoutID)
 }
 
-// showTransitions prints changes of state until the function that it returns is
-// called. Failed reads are skipped: the wait itself reports what matters.
-func (a *app) showTransitions(ctx context.Context, p payouts, payoutID string) (stop func()) {
+// showTransitions prints changes of state as they happen. The function that it
+// returns ends that and prints those of the end. Failed reads are skipped: the
+// wait itself reports what matters.
+func (a *app) showTransitions(ctx context.Context, p payouts, payoutID string) (stop func(end payout.Status)) {
 	ctx, cancel := context.WithCancel(ctx)
+	shown := 0
+	show := func(status payout.Status) {
+		if len(status.Transitions) > shown {
+			_ = write(a.stdout, transitionsText(a.palette(), status.Transitions[shown:]))
+			shown = len(status.Transitions)
+		}
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		shown := 0
 		for ctx.Err() == nil {
-			if status, err := p.Get(ctx, payoutID); err == nil && len(status.Transitions) > shown && !status.State.Final() {
-				_ = write(a.stdout, transitionsText(a.palette(), status.Transitions[shown:]))
-				shown = len(status.Transitions)
+			if status, err := p.Get(ctx, payoutID); err == nil {
+				show(status)
 			}
 			select {
 			case <-ctx.Done():
@@ -93,5 +105,9 @@ func (a *app) showTransitions(ctx context.Context, p payouts, payoutID string) (
 			}
 		}
 	}()
-	return func() { cancel(); <-done }
+	return func(end payout.Status) {
+		cancel()
+		<-done
+		show(end)
+	}
 }
