@@ -2,6 +2,7 @@ package pikepayouts_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -156,12 +157,35 @@ func checkOurs(t *testing.T, service composeService) {
 	assert.Equal(t, []string{"ALL"}, service.CapDrop)
 }
 
-// TestComposeNamesTheProgram looks for what the other tests compare with in the program itself.
-func TestComposeNamesTheProgram(t *testing.T) {
-	commands, variables := readSources(t, "cmd/payouts"), readSources(t, "config")
-	for _, name := range processes {
-		assert.Regexp(t, `Use:\s+"`+name+`[" ]`, commands)
+// TestComposeFitsTheProgram runs what the file says against payouts itself.
+func TestComposeFitsTheProgram(t *testing.T) {
+	_ = readSources(t, "cmd/payouts") // for the cache of `go test`: the build below escapes it
+	payouts := filepath.Join(t.TempDir(), "payouts")
+	output, err := exec.CommandContext(t.Context(), "go", "build", "-o", payouts, "./cmd/payouts").CombinedOutput()
+	require.NoError(t, err, "%s", output)
+
+	keys := t.TempDir()
+	for range 2 { // the second start of the stack finds the keys of the first
+		script := exec.CommandContext(t.Context(), "sh", "deploy/compose/keys.sh")
+		script.Env = append(os.Environ(), "PAYOUTS="+payouts, "KEYS="+keys)
+		output, err := script.CombinedOutput()
+		require.NoError(t, err, "%s", output)
 	}
+	for name, service := range readCompose(t).Services {
+		for _, text := range append(slices.Collect(maps.Values(service.Environment)), service.Command...) {
+			for _, file := range regexp.MustCompile(`/keys/([\w.-]+)`).FindAllStringSubmatch(text, -1) {
+				assert.FileExists(t, filepath.Join(keys, file[1]), "service %s", name)
+			}
+		}
+		if service.isOurs() { // with --help, the flags are checked and nothing runs
+			output, err := exec.CommandContext(t.Context(), payouts, append(service.Command, "--help")...).CombinedOutput()
+			assert.NoError(t, err, "service %s: %s", name, output)
+		}
+	}
+}
+
+func TestComposeVariablesAreRead(t *testing.T) {
+	variables := readSources(t, "config")
 	for _, name := range environment {
 		assert.Regexp(t, `env:"`+name+`[",]`, variables)
 	}
