@@ -15,7 +15,7 @@ export PAYOUTS_TEMPORAL_BIN := $(CURDIR)/bin/temporal
 .PHONY: help
 help: ## show this list
 	@echo "usage: make <target>"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: build temporal ## pay a few payouts on a Temporal server of its own, show them live, stop
@@ -53,6 +53,18 @@ test: build temporal vet workflowcheck ## everything CI runs: build, vet, workfl
 	@echo "==> end-to-end tests: a real Temporal server, real HTTP, real processes"
 	@$(GO) test -race -count=1 -timeout 15m ./e2e
 	@echo "==> all passed"
+
+.PHONY: fuzz
+fuzz: ## every fuzz test for FUZZTIME (20s)
+	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sed -E 's/(.*)\/[^/]*:func (.*)/\1 \2/' | \
+	while read -r package name; do \
+		echo "==> $$package $$name, $(FUZZTIME)"; \
+		$(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; \
+	done
+
+.PHONY: bench
+bench: ## benchmarks
+	@$(GO) test -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -v '/e2e$$')
 
 .PHONY: vet
 vet: ## go vet
