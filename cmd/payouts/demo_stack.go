@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -74,7 +73,8 @@ func (a *app) startStack(ctx context.Context, o demoOptions, binary string, fail
 	if err := s.startParts(ctx, keys, logger, run); err != nil {
 		return s, err
 	}
-	return s, s.waitUntilReady(ctx)
+	err = s.waitUntilReady(ctx)
+	return s, err
 }
 
 func (s *demoStack) pickAddresses(ctx context.Context, ports *portPicker) error {
@@ -136,7 +136,6 @@ func (s *demoStack) waitUntilReady(ctx context.Context) error {
 			return fmt.Errorf("waiting until all is ready: %w", err)
 		}
 	}
-	http.DefaultClient.CloseIdleConnections()
 	return nil
 }
 
