@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"io"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -92,6 +94,11 @@ func newGate(t *testing.T, pikeURL string) *gate {
 			proxy.ServeHTTP(w, r)
 			return
 		}
+		body, err := io.ReadAll(r.Body) // net/http notices that the caller is gone only after its body is read
+		if err != nil {
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		if g.worked { // Pike does the work, the caller never learns
 			proxy.ServeHTTP(&discardWriter{header: http.Header{}}, r.WithContext(context.WithoutCancel(r.Context())))
 		}

@@ -68,7 +68,7 @@ func startDevServer(ctx context.Context) (*testsuite.DevServer, error) {
 		return nil, err
 	}
 	options := testsuite.DevServerOptions{
-		ExistingPath: binary, LogLevel: "error", Stdout: io.Discard, Stderr: os.Stderr,
+		ExistingPath: binary, LogLevel: "error", Stdout: io.Discard, Stderr: io.Discard,
 		ClientOptions: &client.Options{Logger: quiet()},
 	}
 	for _, attribute := range []string{
