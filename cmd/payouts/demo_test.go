@@ -159,6 +159,16 @@ func TestDemo(t *testing.T) {
 	require.Zero(t, d.end(), d.stderr.String())
 }
 
+// TestPlainDemo ends by itself. It runs within the test, where no death of a process tidies up after it.
+func TestPlainDemo(t *testing.T) {
+	result := runWith(t.Context(), nil, "demo", "--dir", filepath.Join(t.TempDir(), "dev"), "--temporal", temporalCLI(t))
+	require.Equal(t, exitDone, result.code, result.stderr)
+	_, after, _ := strings.Cut(result.stdout, "Web UI: http://")
+	webUI, _, _ := strings.Cut(after, "/")
+	_, err := new(net.Dialer).DialContext(t.Context(), "tcp", webUI)
+	require.ErrorIs(t, err, syscall.ECONNREFUSED, "the server still runs")
+}
+
 func temporalOf(t *testing.T, said string) string {
 	t.Helper()
 	for line := range strings.Lines(said) {
