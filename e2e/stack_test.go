@@ -170,7 +170,8 @@ func (s *stack) agreesWithLedger(r payout.Request, status payout.Status) {
 	require.LessOrEqual(s.t, len(ledger.Movements), 1, "paid more than once")
 	require.Equal(s.t, status.State == payout.StateSucceeded, len(ledger.Movements) == 1, "we say %s, Pike moved money %d times", status.State, len(ledger.Movements))
 	for _, movement := range ledger.Movements {
-		require.Equal(s.t, r.AmountDetails, payout.AmountDetails{Amount: movement.Amount, Currency: movement.Currency})
+		moved := payout.AmountDetails{Amount: movement.Amount, Currency: movement.Currency}
+		require.Equal(s.t, r.AmountDetails, moved)
 	}
 }
 

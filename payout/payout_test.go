@@ -2,7 +2,6 @@ package payout_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -77,7 +76,7 @@ func TestValidateReportsEverythingAtOnce(t *testing.T) {
 		require.ErrorContains(t, err, field+":")
 	}
 	var fieldError *payout.FieldError
-	require.True(t, errors.As(err, &fieldError))
+	require.ErrorAs(t, err, &fieldError)
 }
 
 func TestRequestSurvivesJSON(t *testing.T) {

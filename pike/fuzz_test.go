@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -98,7 +97,7 @@ func FuzzAnswer(f *testing.F) {
 			return
 		}
 		var failure *Error
-		require.True(t, errors.As(err, &failure))
+		require.ErrorAs(t, err, &failure)
 		if failure.Outcome == Refused {
 			require.True(t, slices.Contains(refusals, failure.Code))
 			require.True(t, status == 200 || status >= 400 && status < 500)

@@ -75,7 +75,8 @@ func readBehaviour(w http.ResponseWriter, r *http.Request) (behaviourRequest, er
 	}
 	// What the body says besides the preset changes it.
 	request.Behaviour = preset
-	return request, decodeControl(body, &request, behaviourFields)
+	err = decodeControl(body, &request, behaviourFields)
+	return request, err
 }
 
 func behaviourNamed(name Preset) (Behaviour, error) {

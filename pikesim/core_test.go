@@ -260,7 +260,7 @@ func TestRepeatedIdempotencyKeys(t *testing.T) {
 	id := p.started("confirmed")
 	require.Equal(t, "session_wrong_state", confirm(p, id, "k").code(), "not ready yet")
 	p.pass(time.Second)
-	require.Equal(t, "", confirm(p, id, "k").code(), "a refused call does not use up its key")
+	require.Empty(t, confirm(p, id, "k").code(), "a refused call does not use up its key")
 	again := confirm(p, id, "k")
 	require.Equal(t, "idempotency_key_already_exists", again.code())
 	require.Equal(t, http.StatusBadRequest, again.raw.HTTPStatus)
@@ -273,7 +273,7 @@ func TestRepeatedIdempotencyKeys(t *testing.T) {
 	options.IdempotencyKeys = false
 	p = newPartner(t, options)
 	id = p.ready("confirmed")
-	require.Equal(t, "", confirm(p, id, "k").code())
+	require.Empty(t, confirm(p, id, "k").code())
 	require.Equal(t, "session_wrong_state", confirm(p, id, "k").code())
 }
 
@@ -322,7 +322,8 @@ func TestEqualSeedsAndCallsGiveEqualOutput(t *testing.T) {
 		}
 		return append(output, fmt.Sprint(p.core.Ledger(), p.core.Sessions(p.now)))
 	}
-	require.Equal(t, run(3), run(3))
+	first, second := run(3), run(3)
+	require.Equal(t, first, second)
 	require.NotEqual(t, run(3), run(4))
 }
 

@@ -192,7 +192,9 @@ func TestDrain(t *testing.T) {
 	served, answered := make(chan error, 1), make(chan int, 1)
 	go func() { served <- webhookgw.Serve(ctx, webhookgw.NewServer("", h.handler, discard), listener) }()
 	url := "http://" + listener.Addr().String() + webhookgw.DefaultPath
-	go func() { answered <- postOverTheWire(t, url, webhookBody("ready_to_confirm", `"inv-1"`)) }()
+	body := webhookBody("ready_to_confirm", `"inv-1"`)
+	signature := sign(t, pikeKey(), body)
+	go func() { answered <- postOverTheWire(t.Context(), url, body, signature) }()
 	<-inHand
 	stop()
 	require.Eventually(t, func() bool {
@@ -208,12 +210,12 @@ func TestDrain(t *testing.T) {
 	require.NoError(t, <-served)
 }
 
-func postOverTheWire(t *testing.T, url, body string) int {
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+func postOverTheWire(ctx context.Context, url, body, signature string) int {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
 	if err != nil {
 		return 0
 	}
-	request.Header.Set(pike.HeaderSign, sign(t, pikeKey(), body))
+	request.Header.Set(pike.HeaderSign, signature)
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return 0

@@ -13,7 +13,7 @@ import (
 	"pikepayouts/payout"
 )
 
-// ErrNoRequestIDs: the Temporal client was built without RequestIDDialOption.
+// ErrNoRequestIDs says that the Temporal client was built without RequestIDDialOption.
 // Without it every delivery of a webhook would be an event of its own (hazard
 // E02), so nothing is sent.
 var ErrNoRequestIDs = errors.New("the Temporal client lacks webhookgw.RequestIDDialOption, its signals would not be deduplicated")

@@ -158,7 +158,7 @@ func (m *machine) nextAwaitingReady(now time.Time) step {
 		m.decide(payout.DecisionCancel, byReadyTimeout, "Pike was not ready in time", now)
 		return m.cancelNow(now)
 	}
-	return m.readWhenDue(now, "poll session/status")
+	return m.readWhenDue(now)
 }
 
 // ready leaves awaiting_ready for the decision or, if it is made, for confirm.
@@ -185,7 +185,7 @@ func (m *machine) nextAwaitingDecision(now time.Time) step {
 		m.decide(payout.DecisionCancel, byDecisionTimeout, "nobody decided in time", now)
 		return m.cancelNow(now)
 	}
-	return m.readWhenDue(now, "poll session/status")
+	return m.readWhenDue(now)
 }
 
 // confirmNow goes through the one-way door: from here on a cancel is refused (design §4.6).
@@ -205,7 +205,7 @@ func (m *machine) nextConfirming(now time.Time) step {
 		return m.cancelNow(now)
 	case m.deadlinePassed(now):
 		m.raise(payout.AttentionConfirmUnknown, "too late to confirm again; Pike decides", now)
-		return m.readWhenDue(now, "poll session/status")
+		return m.readWhenDue(now)
 	}
 	return m.callWhenDue(now, confirmSession)
 }
@@ -214,7 +214,7 @@ func (m *machine) nextAwaitingResult(now time.Time) step {
 	if m.deadlinePassed(now) {
 		m.raise(payout.AttentionResultOverdue, "no final state within result_timeout", now)
 	}
-	return m.readWhenDue(now, "poll session/status")
+	return m.readWhenDue(now)
 }
 
 func (m *machine) cancelNow(now time.Time) step {
@@ -237,7 +237,7 @@ func (m *machine) nextCancelling(now time.Time) step {
 	if m.session.Phase.Cancellable() && !m.hinted {
 		return m.callWhenDue(now, cancelSession)
 	}
-	return m.readWhenDue(now, "poll session/status")
+	return m.readWhenDue(now)
 }
 
 // settle waits until an unknown send can no longer be in flight, then reads the truth. Reading on a hint is always safe.
@@ -257,11 +257,11 @@ func (m *machine) callWhenDue(now time.Time, call action) step {
 }
 
 // readWhenDue reads the status on a hint or when a poll is due.
-func (m *machine) readWhenDue(now time.Time, why string) step {
+func (m *machine) readWhenDue(now time.Time) step {
 	if m.hinted || !now.Before(m.nextCall) {
 		return step{do: readStatus}
 	}
-	return m.waitForNextCall(now, why)
+	return m.waitForNextCall(now, "poll session/status")
 }
 
 // waitForNextCall waits for the next call, but not past the state's deadline.

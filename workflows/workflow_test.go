@@ -120,14 +120,14 @@ func attention(status payout.Status) payout.AttentionReason {
 }
 
 const (
-	sec = time.Second
-	min = time.Minute
+	second = time.Second
+	minute = time.Minute
 )
 
 func TestHappyAutoPayoutTakesFourActivities(t *testing.T) {
 	h := newHarness(t)
-	h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
-	h.pikeTurns(3*sec, paid, payout.SignalPaymentFinished)
+	h.pikeTurns(second, ready, payout.SignalReadyToConfirm)
+	h.pikeTurns(3*second, paid, payout.SignalPaymentFinished)
 	status := h.run(request())
 	require.Equal(t, "creating starting awaiting_ready confirming awaiting_result succeeded", states(status))
 	require.Equal(t, []string{"create", "start", "status", "confirm", "status"}, h.pike.calls, "confirm reads the status itself")
@@ -140,8 +140,8 @@ func TestHappyAutoPayoutTakesFourActivities(t *testing.T) {
 
 func TestAllWebhooksLost(t *testing.T) {
 	h := newHarness(t)
-	h.pikeTurns(sec, ready, "")
-	h.pikeTurns(40*sec, paid, "")
+	h.pikeTurns(second, ready, "")
+	h.pikeTurns(40*second, paid, "")
 	status := h.run(request())
 	require.Equal(t, payout.StateSucceeded, status.State)
 	require.Equal(t, 1, h.pike.count("confirm"))
@@ -151,22 +151,22 @@ func TestEveryOrderOfWebhooksEndsAlike(t *testing.T) {
 	const r, f = payout.SignalReadyToConfirm, payout.SignalPaymentFinished
 	orders := [][]string{{r, f}, {f, r}, {r, r, f}, {r, f, f}, {f, f, r, r}, {r, f, r}, {f}, {r}, {}}
 	for _, order := range orders {
-		for _, offset := range []time.Duration{0, 2 * sec, 5 * sec, min} {
+		for _, offset := range []time.Duration{0, 2 * second, 5 * second, minute} {
 			t.Run(fmt.Sprint(order, offset), func(t *testing.T) {
 				h := newHarness(t)
-				h.pikeTurns(2*sec, ready, "")
-				h.pikeTurns(5*sec+500*time.Millisecond, func(s *pike.Session) {
+				h.pikeTurns(2*second, ready, "")
+				h.pikeTurns(5*second+500*time.Millisecond, func(s *pike.Session) {
 					if s.NextAction == "" {
 						paid(s)
 					}
 				}, "")
-				h.pikeTurns(2*min, func(s *pike.Session) {
+				h.pikeTurns(2*minute, func(s *pike.Session) {
 					if s.NextAction == "" {
 						paid(s)
 					}
 				}, "")
 				for i, name := range order {
-					h.at(offset+time.Duration(i)*sec, func() { h.signal(name) })
+					h.at(offset+time.Duration(i)*second, func() { h.signal(name) })
 				}
 				status := h.run(request())
 				require.Equal(t, payout.StateSucceeded, status.State)
@@ -180,31 +180,31 @@ func TestEveryOrderOfWebhooksEndsAlike(t *testing.T) {
 func TestForgedWebhooksMoveNothing(t *testing.T) {
 	h := newHarness(t)
 	for i := range 20 {
-		h.at(time.Duration(i)*sec, func() { h.signal(payout.SignalReadyToConfirm); h.signal(payout.SignalPaymentFinished) })
+		h.at(time.Duration(i)*second, func() { h.signal(payout.SignalReadyToConfirm); h.signal(payout.SignalPaymentFinished) })
 	}
-	h.statusAt(25*sec, func(status payout.Status) {
+	h.statusAt(25*second, func(status payout.Status) {
 		require.Equal(t, payout.StateAwaitingReady, status.State)
 		require.Nil(t, status.Decision)
 		require.Zero(t, h.pike.count("confirm"))
 	})
-	h.pikeTurns(30*sec, notPaid, payout.SignalPaymentFinished)
+	h.pikeTurns(30*second, notPaid, payout.SignalPaymentFinished)
 	require.Equal(t, payout.StateFailed, h.run(request()).State)
 }
 
 func TestEventOfAnotherSessionIsIgnored(t *testing.T) {
 	h := newHarness(t)
-	h.at(sec, func() {
+	h.at(second, func() {
 		h.env.SignalWorkflow(payout.SignalPaymentFinished, payout.Event{Type: payout.SignalPaymentFinished, SessionID: "ps_2"})
 	})
-	h.statusAt(20*sec, func(payout.Status) { require.Zero(t, h.pike.count("status")) })
-	h.pikeTurns(25*sec, notPaid, payout.SignalPaymentFinished)
+	h.statusAt(20*second, func(payout.Status) { require.Zero(t, h.pike.count("status")) })
+	h.pikeTurns(25*second, notPaid, payout.SignalPaymentFinished)
 	h.run(request())
 }
 
 func TestDeclines(t *testing.T) {
 	t.Run("at checks", func(t *testing.T) {
 		h := newHarness(t)
-		h.pikeTurns(sec, notPaid, payout.SignalPaymentFinished)
+		h.pikeTurns(second, notPaid, payout.SignalPaymentFinished)
 		status := h.run(request())
 		require.Equal(t, payout.StateFailed, status.State)
 		require.Equal(t, "operation_rejected", status.Error.Code)
@@ -212,14 +212,14 @@ func TestDeclines(t *testing.T) {
 	})
 	t.Run("after confirm", func(t *testing.T) {
 		h := newHarness(t)
-		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
-		h.pikeTurns(3*sec, notPaid, payout.SignalPaymentFinished)
+		h.pikeTurns(second, ready, payout.SignalReadyToConfirm)
+		h.pikeTurns(3*second, notPaid, payout.SignalPaymentFinished)
 		require.Equal(t, payout.StateFailed, h.run(request()).State)
 	})
 	t.Run("with session error, flips to paid after five days", func(t *testing.T) {
 		h := newHarness(t)
-		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
-		h.pikeTurns(3*sec, unresolved, payout.SignalPaymentFinished)
+		h.pikeTurns(second, ready, payout.SignalReadyToConfirm)
+		h.pikeTurns(3*second, unresolved, payout.SignalPaymentFinished)
 		h.statusAt(4*24*time.Hour, func(status payout.Status) {
 			require.Equal(t, payout.AttentionUnresolvedError, attention(status))
 			require.Equal(t, payout.StateAwaitingResult, status.State)
@@ -251,14 +251,14 @@ func TestDeclines(t *testing.T) {
 func TestManualDecision(t *testing.T) {
 	t.Run("confirm", func(t *testing.T) {
 		h := newHarness(t)
-		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
-		h.statusAt(10*min, func(status payout.Status) {
+		h.pikeTurns(second, ready, payout.SignalReadyToConfirm)
+		h.statusAt(10*minute, func(status payout.Status) {
 			require.Equal(t, payout.StateAwaitingDecision, status.State)
 			require.Zero(t, h.pike.count("confirm"))
 		})
-		confirm := h.decide(20*min, payout.DecisionConfirm, "ann")
-		again := h.decide(20*min+sec, payout.DecisionCancel, "bob")
-		h.pikeTurns(21*min, paid, payout.SignalPaymentFinished)
+		confirm := h.decide(20*minute, payout.DecisionConfirm, "ann")
+		again := h.decide(20*minute+second, payout.DecisionCancel, "bob")
+		h.pikeTurns(21*minute, paid, payout.SignalPaymentFinished)
 		status := h.run(request(manual))
 		require.Equal(t, payout.StateSucceeded, status.State)
 		require.Equal(t, "ann", status.Decision.By)
@@ -267,9 +267,9 @@ func TestManualDecision(t *testing.T) {
 	})
 	t.Run("cancel", func(t *testing.T) {
 		h := newHarness(t)
-		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
-		h.decide(min, payout.DecisionCancel, "ann")
-		h.pikeTurns(2*min, notPaid, payout.SignalPaymentFinished)
+		h.pikeTurns(second, ready, payout.SignalReadyToConfirm)
+		h.decide(minute, payout.DecisionCancel, "ann")
+		h.pikeTurns(2*minute, notPaid, payout.SignalPaymentFinished)
 		status := h.run(request(manual))
 		require.Equal(t, payout.StateCancelled, status.State)
 		require.Zero(t, h.pike.count("confirm"))
@@ -277,30 +277,30 @@ func TestManualDecision(t *testing.T) {
 	})
 	t.Run("before Pike is ready", func(t *testing.T) {
 		h := newHarness(t)
-		h.decide(sec, payout.DecisionConfirm, "ann")
-		h.pikeTurns(min, ready, payout.SignalReadyToConfirm)
-		h.pikeTurns(2*min, paid, payout.SignalPaymentFinished)
+		h.decide(second, payout.DecisionConfirm, "ann")
+		h.pikeTurns(minute, ready, payout.SignalReadyToConfirm)
+		h.pikeTurns(2*minute, paid, payout.SignalPaymentFinished)
 		status := h.run(request(manual))
 		require.Equal(t, payout.StateSucceeded, status.State)
 		require.Equal(t, "ann", status.Decision.By)
 	})
 	t.Run("two approvals", func(t *testing.T) {
 		h := newHarness(t)
-		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
-		h.decide(min, payout.DecisionConfirm, "ann")
-		twice := h.decide(2*min, payout.DecisionConfirm, "ann")
-		h.statusAt(3*min, func(payout.Status) { require.Zero(t, h.pike.count("confirm")) })
-		h.decide(4*min, payout.DecisionConfirm, "bob")
-		h.pikeTurns(5*min, paid, payout.SignalPaymentFinished)
+		h.pikeTurns(second, ready, payout.SignalReadyToConfirm)
+		h.decide(minute, payout.DecisionConfirm, "ann")
+		twice := h.decide(2*minute, payout.DecisionConfirm, "ann")
+		h.statusAt(3*minute, func(payout.Status) { require.Zero(t, h.pike.count("confirm")) })
+		h.decide(4*minute, payout.DecisionConfirm, "bob")
+		h.pikeTurns(5*minute, paid, payout.SignalPaymentFinished)
 		status := h.run(request(manual, func(r *payout.Request) { r.Policy.Approvals = 2 }))
 		require.Equal(t, payout.StateSucceeded, status.State)
 		require.ErrorContains(t, twice.err, "ann has confirmed already")
 	})
 	t.Run("malformed", func(t *testing.T) {
 		h := newHarness(t)
-		noPerson := h.decide(sec, payout.DecisionConfirm, " ")
-		noDecision := h.decide(sec, "yes", "ann")
-		h.pikeTurns(2*sec, notPaid, payout.SignalPaymentFinished)
+		noPerson := h.decide(second, payout.DecisionConfirm, " ")
+		noDecision := h.decide(second, "yes", "ann")
+		h.pikeTurns(2*second, notPaid, payout.SignalPaymentFinished)
 		h.run(request(manual))
 		require.ErrorContains(t, noPerson.err, "by:")
 		require.ErrorContains(t, noDecision.err, "decision:")
@@ -310,39 +310,39 @@ func TestManualDecision(t *testing.T) {
 func TestTimeouts(t *testing.T) {
 	t.Run("ready_timeout", func(t *testing.T) {
 		h := newHarness(t)
-		h.statusAt(119*min, func(status payout.Status) { require.Equal(t, payout.StateAwaitingReady, status.State) })
-		h.statusAt(121*min, func(status payout.Status) { require.Equal(t, payout.StateCancelling, status.State) })
-		h.pikeTurns(122*min, notPaid, payout.SignalPaymentFinished)
+		h.statusAt(119*minute, func(status payout.Status) { require.Equal(t, payout.StateAwaitingReady, status.State) })
+		h.statusAt(121*minute, func(status payout.Status) { require.Equal(t, payout.StateCancelling, status.State) })
+		h.pikeTurns(122*minute, notPaid, payout.SignalPaymentFinished)
 		status := h.run(request())
 		require.Equal(t, payout.StateCancelled, status.State)
 		require.Equal(t, "ready_timeout", status.Decision.By)
 	})
 	t.Run("decision_timeout", func(t *testing.T) {
 		h := newHarness(t)
-		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
-		h.statusAt(44*min, func(status payout.Status) { require.Equal(t, payout.StateAwaitingDecision, status.State) })
-		h.statusAt(46*min, func(status payout.Status) { require.Equal(t, payout.StateCancelling, status.State) })
-		h.pikeTurns(47*min, notPaid, payout.SignalPaymentFinished)
+		h.pikeTurns(second, ready, payout.SignalReadyToConfirm)
+		h.statusAt(44*minute, func(status payout.Status) { require.Equal(t, payout.StateAwaitingDecision, status.State) })
+		h.statusAt(46*minute, func(status payout.Status) { require.Equal(t, payout.StateCancelling, status.State) })
+		h.pikeTurns(47*minute, notPaid, payout.SignalPaymentFinished)
 		status := h.run(request(manual))
 		require.Equal(t, payout.StateCancelled, status.State)
 		require.Equal(t, "decision_timeout", status.Decision.By)
 	})
 	t.Run("confirm_timeout: no confirm could be sent", func(t *testing.T) {
 		h := newHarness(t)
-		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
+		h.pikeTurns(second, ready, payout.SignalReadyToConfirm)
 		h.pike.failing("confirm", 1000, fakeError{err: &pike.Error{Method: "confirm", Outcome: pike.NotSent}})
-		h.statusAt(54*min, func(status payout.Status) { require.Equal(t, payout.StateConfirming, status.State) })
-		h.statusAt(56*min, func(status payout.Status) { require.Equal(t, payout.StateCancelling, status.State) })
-		h.pikeTurns(57*min, notPaid, payout.SignalPaymentFinished)
+		h.statusAt(54*minute, func(status payout.Status) { require.Equal(t, payout.StateConfirming, status.State) })
+		h.statusAt(56*minute, func(status payout.Status) { require.Equal(t, payout.StateCancelling, status.State) })
+		h.pikeTurns(57*minute, notPaid, payout.SignalPaymentFinished)
 		status := h.run(request())
 		require.Equal(t, payout.StateCancelled, status.State)
 		require.Equal(t, "confirm_timeout", status.Decision.By)
 	})
 	t.Run("result_timeout", func(t *testing.T) {
 		h := newHarness(t)
-		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
-		h.statusAt(14*min, func(status payout.Status) { require.Empty(t, attention(status)) })
-		h.statusAt(16*min, func(status payout.Status) { require.Equal(t, payout.AttentionResultOverdue, attention(status)) })
+		h.pikeTurns(second, ready, payout.SignalReadyToConfirm)
+		h.statusAt(14*minute, func(status payout.Status) { require.Empty(t, attention(status)) })
+		h.statusAt(16*minute, func(status payout.Status) { require.Equal(t, payout.AttentionResultOverdue, attention(status)) })
 		h.pikeTurns(5*time.Hour, paid, "")
 		status := h.run(request())
 		require.Equal(t, payout.StateSucceeded, status.State)
@@ -353,7 +353,7 @@ func TestTimeouts(t *testing.T) {
 		h.statusAt(time.Hour, func(payout.Status) {
 			require.InDelta(t, 15, h.pike.count("status"), 2, "30s 1m 2m 4m, then every 5m")
 		})
-		h.pikeTurns(time.Hour+sec, notPaid, payout.SignalPaymentFinished)
+		h.pikeTurns(time.Hour+second, notPaid, payout.SignalPaymentFinished)
 		h.run(request())
 	})
 }
@@ -362,34 +362,34 @@ func TestLostAnswers(t *testing.T) {
 	t.Run("create", func(t *testing.T) {
 		h := newHarness(t)
 		h.pike.lost("create", 3)
-		h.pikeTurns(10*min, ready, payout.SignalReadyToConfirm)
-		h.pikeTurns(11*min, paid, payout.SignalPaymentFinished)
+		h.pikeTurns(10*minute, ready, payout.SignalReadyToConfirm)
+		h.pikeTurns(11*minute, paid, payout.SignalPaymentFinished)
 		require.Equal(t, payout.StateSucceeded, h.run(request()).State)
 		require.Equal(t, 1, h.pike.count("start"))
 	})
 	t.Run("start is not repeated", func(t *testing.T) {
 		h := newHarness(t)
 		h.pike.lost("start", 1)
-		h.pikeTurns(5*min, ready, payout.SignalReadyToConfirm)
-		h.pikeTurns(6*min, paid, payout.SignalPaymentFinished)
+		h.pikeTurns(5*minute, ready, payout.SignalReadyToConfirm)
+		h.pikeTurns(6*minute, paid, payout.SignalPaymentFinished)
 		require.Equal(t, payout.StateSucceeded, h.run(request()).State)
 		require.Equal(t, 1, h.pike.count("start"))
 	})
 	t.Run("start that never arrived is repeated after the settle delay", func(t *testing.T) {
 		h := newHarness(t)
 		h.pike.failing("start", 1, fakeError{err: unknownError("start")})
-		h.statusAt(80*sec, func(payout.Status) { require.Equal(t, 1, h.pike.count("start")) })
-		h.pikeTurns(5*min, ready, payout.SignalReadyToConfirm)
-		h.pikeTurns(6*min, paid, payout.SignalPaymentFinished)
+		h.statusAt(80*second, func(payout.Status) { require.Equal(t, 1, h.pike.count("start")) })
+		h.pikeTurns(5*minute, ready, payout.SignalReadyToConfirm)
+		h.pikeTurns(6*minute, paid, payout.SignalPaymentFinished)
 		require.Equal(t, payout.StateSucceeded, h.run(request()).State)
 		require.Equal(t, 2, h.pike.count("start"))
 	})
 	t.Run("confirm pays once", func(t *testing.T) {
 		h := newHarness(t)
 		h.pike.lost("confirm", 1)
-		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
-		h.statusAt(10*sec, func(status payout.Status) { require.Equal(t, payout.AttentionConfirmUnknown, attention(status)) })
-		h.pikeTurns(3*min, paid, payout.SignalPaymentFinished)
+		h.pikeTurns(second, ready, payout.SignalReadyToConfirm)
+		h.statusAt(10*second, func(status payout.Status) { require.Equal(t, payout.AttentionConfirmUnknown, attention(status)) })
+		h.pikeTurns(3*minute, paid, payout.SignalPaymentFinished)
 		status := h.run(request())
 		require.Equal(t, payout.StateSucceeded, status.State)
 		require.Equal(t, 1, h.pike.count("confirm"))
@@ -398,30 +398,30 @@ func TestLostAnswers(t *testing.T) {
 	t.Run("confirm that never arrived is repeated after the settle delay", func(t *testing.T) {
 		h := newHarness(t)
 		h.pike.failing("confirm", 1, fakeError{err: unknownError("confirm")})
-		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
-		h.statusAt(85*sec, func(payout.Status) { require.Equal(t, 1, h.pike.count("confirm")) })
-		h.pikeTurns(5*min, paid, payout.SignalPaymentFinished)
+		h.pikeTurns(second, ready, payout.SignalReadyToConfirm)
+		h.statusAt(85*second, func(payout.Status) { require.Equal(t, 1, h.pike.count("confirm")) })
+		h.pikeTurns(5*minute, paid, payout.SignalPaymentFinished)
 		require.Equal(t, payout.StateSucceeded, h.run(request()).State)
 		require.Equal(t, 2, h.pike.count("confirm"))
 	})
 	t.Run("confirm unknown until Pike's own deadline", func(t *testing.T) {
 		h := newHarness(t)
 		h.pike.failing("confirm", 1000, fakeError{err: unknownError("confirm")})
-		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
-		h.statusAt(70*min, func(status payout.Status) {
+		h.pikeTurns(second, ready, payout.SignalReadyToConfirm)
+		h.statusAt(70*minute, func(status payout.Status) {
 			require.Equal(t, payout.StateConfirming, status.State, "never cancelled once a confirm may have arrived")
 			require.Equal(t, payout.AttentionConfirmUnknown, attention(status))
 		})
-		h.pikeTurns(240*min, notPaid, "")
+		h.pikeTurns(240*minute, notPaid, "")
 		require.Equal(t, payout.StateFailed, h.run(request()).State)
 		require.Zero(t, h.pike.count("cancel"))
 	})
 	t.Run("cancel", func(t *testing.T) {
 		h := newHarness(t)
 		h.pike.lost("cancel", 2)
-		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
-		h.decide(min, payout.DecisionCancel, "ann")
-		h.pikeTurns(2*min, notPaid, "")
+		h.pikeTurns(second, ready, payout.SignalReadyToConfirm)
+		h.decide(minute, payout.DecisionCancel, "ann")
+		h.pikeTurns(2*minute, notPaid, "")
 		require.Equal(t, payout.StateCancelled, h.run(request(manual)).State)
 	})
 }
@@ -429,8 +429,8 @@ func TestLostAnswers(t *testing.T) {
 func TestTemporalCancellation(t *testing.T) {
 	t.Run("before confirm", func(t *testing.T) {
 		h := newHarness(t)
-		h.at(sec, h.env.CancelWorkflow)
-		h.pikeTurns(min, notPaid, payout.SignalPaymentFinished)
+		h.at(second, h.env.CancelWorkflow)
+		h.pikeTurns(minute, notPaid, payout.SignalPaymentFinished)
 		status := h.run(request())
 		require.Equal(t, payout.StateCancelled, status.State)
 		require.Equal(t, "temporal cancellation", status.Decision.By)
@@ -438,9 +438,9 @@ func TestTemporalCancellation(t *testing.T) {
 	})
 	t.Run("after the one-way door", func(t *testing.T) {
 		h := newHarness(t)
-		h.pikeTurns(sec, ready, payout.SignalReadyToConfirm)
-		h.at(2*sec, h.env.CancelWorkflow)
-		h.pikeTurns(min, paid, payout.SignalPaymentFinished)
+		h.pikeTurns(second, ready, payout.SignalReadyToConfirm)
+		h.at(2*second, h.env.CancelWorkflow)
+		h.pikeTurns(minute, paid, payout.SignalPaymentFinished)
 		status := h.run(request())
 		require.Equal(t, payout.StateSucceeded, status.State)
 		require.Zero(t, h.pike.count("cancel"))
@@ -449,16 +449,16 @@ func TestTemporalCancellation(t *testing.T) {
 	t.Run("while Pike does not answer create", func(t *testing.T) {
 		h := newHarness(t)
 		h.pike.failing("create", 1000, fakeError{err: &pike.Error{Method: "create", Outcome: pike.NotSent}})
-		h.statusAt(20*min, func(status payout.Status) { require.Equal(t, payout.AttentionPikeUnreachable, attention(status)) })
-		h.at(21*min, h.env.CancelWorkflow)
+		h.statusAt(20*minute, func(status payout.Status) { require.Equal(t, payout.AttentionPikeUnreachable, attention(status)) })
+		h.at(21*minute, h.env.CancelWorkflow)
 		status := h.run(request())
 		require.Equal(t, payout.StateCancelled, status.State)
 		require.Zero(t, h.pike.count("cancel"))
 	})
 	t.Run("the cancel loses against a payment", func(t *testing.T) {
 		h := newHarness(t)
-		h.at(sec, h.env.CancelWorkflow)
-		h.pikeTurns(min, paid, payout.SignalPaymentFinished)
+		h.at(second, h.env.CancelWorkflow)
+		h.pikeTurns(minute, paid, payout.SignalPaymentFinished)
 		status := h.run(request())
 		require.Equal(t, payout.StateSucceeded, status.State)
 		require.Equal(t, payout.AttentionPaidWithoutConfirm, attention(status))
@@ -467,7 +467,7 @@ func TestTemporalCancellation(t *testing.T) {
 
 func TestAutoConfirmAtPikeIsTheTruthAndFlagged(t *testing.T) {
 	h := newHarness(t)
-	h.pikeTurns(sec, paid, payout.SignalPaymentFinished)
+	h.pikeTurns(second, paid, payout.SignalPaymentFinished)
 	status := h.run(request(manual))
 	require.Equal(t, payout.StateSucceeded, status.State)
 	require.Equal(t, payout.AttentionPaidWithoutConfirm, attention(status))
@@ -485,14 +485,14 @@ func TestMismatchIsNeverConfirmed(t *testing.T) {
 	for name, change := range changes {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t)
-			h.pikeTurns(sec, func(s *pike.Session) {
+			h.pikeTurns(second, func(s *pike.Session) {
 				change(s)
 				ready(s)
 				for i := range s.Payouts {
 					s.Payouts[i].Status = pike.PayoutPending
 				}
 			}, payout.SignalReadyToConfirm)
-			h.pikeTurns(min, notPaid, payout.SignalPaymentFinished)
+			h.pikeTurns(minute, notPaid, payout.SignalPaymentFinished)
 			status := h.run(request())
 			require.Equal(t, payout.StateCancelled, status.State)
 			require.Equal(t, payout.AttentionMismatch, attention(status))
@@ -505,9 +505,9 @@ func TestMismatchIsNeverConfirmed(t *testing.T) {
 func TestConfigRefusedHoldsAndResumes(t *testing.T) {
 	h := newHarness(t)
 	h.pike.failing("start", 3, fakeError{err: &pike.Error{Method: "start", Outcome: pike.Refused, Code: pike.CodeAuthorization}})
-	h.statusAt(sec, func(status payout.Status) { require.Equal(t, payout.AttentionConfigRefused, attention(status)) })
-	h.pikeTurns(30*min, ready, payout.SignalReadyToConfirm)
-	h.pikeTurns(31*min, paid, payout.SignalPaymentFinished)
+	h.statusAt(second, func(status payout.Status) { require.Equal(t, payout.AttentionConfigRefused, attention(status)) })
+	h.pikeTurns(30*minute, ready, payout.SignalReadyToConfirm)
+	h.pikeTurns(31*minute, paid, payout.SignalPaymentFinished)
 	status := h.run(request())
 	require.Equal(t, payout.StateSucceeded, status.State)
 	require.Empty(t, attention(status))
@@ -528,7 +528,7 @@ func TestBadRequestsFailTheWorkflowAndReachNothing(t *testing.T) {
 		"amount is a float":  {with(`10000`, `1e4`), "amount_details.amount"},
 		"amount is zero":     {with(`10000`, `0`), "amount_details.amount"},
 		"currency":           {with(`eur`, `euro`), "amount_details.currency"},
-		"misspelled policy":  {with(`"recipient"`, `"policy":{"decison":"manual"},"recipient"`), "policy.decison: unknown field"},
+		"misspelled policy":  {with(`"recipient"`, `"policy":{"decided":"manual"},"recipient"`), "policy.decided: unknown field"},
 		"bad duration":       {with(`"recipient"`, `"policy":{"ready_timeout":60},"recipient"`), "policy.ready_timeout"},
 		"amount given twice": {with(`10000`, `10000,"amount":1`), "given twice"},
 		"other id":           {with(`"p1"`, `"p2"`), "payout_id"},
