@@ -51,7 +51,7 @@ test: build temporal vet workflowcheck ## everything CI runs: build, vet, workfl
 	@echo "==> tests of the packages"
 	@packages=$$($(GO) list ./... | grep -v '/e2e$$') && $(GO) test -race -timeout 10m $$packages
 	@echo "==> end-to-end tests: a real Temporal server, real HTTP, real processes"
-	@$(GO) test -race -count=1 -timeout 15m ./e2e
+	@$(GO) test -race -count=1 -parallel 24 -timeout 15m ./e2e
 	@echo "==> all passed"
 
 .PHONY: fuzz
