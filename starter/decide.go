@@ -60,8 +60,12 @@ func (s *Starter) decisionError(ctx context.Context, payoutID string, err error)
 	if !errors.As(err, &gone) {
 		return noWorker(err)
 	}
-	if info, err := s.describe(ctx, payoutID); err != nil || info.GetCloseTime() == nil {
-		return ErrNotFound
+	info, describeErr := s.describe(ctx, payoutID)
+	if describeErr != nil {
+		return describeErr // ErrNotFound, or why it cannot be told from an ended payout
+	}
+	if info.GetCloseTime() == nil {
+		return err
 	}
 	return fmt.Errorf("%w: the payout has ended", ErrDecisionRefused)
 }

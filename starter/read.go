@@ -9,6 +9,7 @@ import (
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
 	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/converter"
@@ -34,7 +35,7 @@ func (s *Starter) Get(ctx context.Context, payoutID string) (payout.Status, erro
 		return payout.Status{}, err
 	}
 	if info.GetStatus() != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
-		return s.result(ctx, payoutID)
+		return s.result(ctx, payoutID, info.GetExecution().GetRunId())
 	}
 	ctx, cancel := withAnswerTimeout(ctx)
 	defer cancel()
@@ -49,17 +50,27 @@ func (s *Starter) Get(ctx context.Context, payoutID string) (payout.Status, erro
 	return status, nil
 }
 
-// Wait returns the status once it is final, or the context's error. Errors as for Get.
+// Wait returns the status once it is final, or the context's error. It follows
+// a payout into the run that a reset makes. Errors as for Get.
 func (s *Starter) Wait(ctx context.Context, payoutID string) (payout.Status, error) {
-	if _, err := s.describe(ctx, payoutID); err != nil {
-		return payout.Status{}, err
+	ended := ""
+	for {
+		info, err := s.describe(ctx, payoutID)
+		if err != nil {
+			return payout.Status{}, err
+		}
+		runID := info.GetExecution().GetRunId()
+		status, err := s.result(ctx, payoutID, runID)
+		if !errors.Is(err, ErrNoResult) || runID == ended {
+			return status, err
+		}
+		ended = runID // a reset ends the run from outside, and has made another one by now
 	}
-	return s.result(ctx, payoutID)
 }
 
-func (s *Starter) result(ctx context.Context, payoutID string) (payout.Status, error) {
+func (s *Starter) result(ctx context.Context, payoutID, runID string) (payout.Status, error) {
 	var status payout.Status
-	err := s.client.GetWorkflow(ctx, payout.WorkflowID(payoutID), "").Get(ctx, &status)
+	err := s.client.GetWorkflow(ctx, payout.WorkflowID(payoutID), runID).Get(ctx, &status)
 	if err == nil {
 		return status, nil
 	}
@@ -67,7 +78,20 @@ func (s *Starter) result(ctx context.Context, payoutID string) (payout.Status, e
 	if errors.As(err, &failed) {
 		return payout.Status{}, fmt.Errorf("payout %s: %w: %w", payoutID, ErrNoResult, errors.Unwrap(failed))
 	}
-	return payout.Status{}, fmt.Errorf("waiting for payout %s: %w", payoutID, err)
+	return payout.Status{}, fmt.Errorf("waiting for payout %s: %w", payoutID, asContextError(ctx, err))
+}
+
+// asContextError makes gRPC's words for an ended context those of package
+// context. gRPC has a clock of its own, which may be a moment ahead of ctx.
+func asContextError(ctx context.Context, err error) error {
+	var late *serviceerror.DeadlineExceeded
+	if _, has := ctx.Deadline(); has && errors.As(err, &late) {
+		return context.DeadlineExceeded
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
 }
 
 func withAnswerTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
