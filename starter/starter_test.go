@@ -126,7 +126,8 @@ func TestWhatARunIsStartedWith(t *testing.T) {
 	require.Nil(t, first.GetWorkflowExecutionStartedEventAttributes().GetRetryPolicy())
 }
 
-// TestStartedWithoutMemo: a plain Temporal client leaves no fingerprint, so the input itself is compared.
+// TestStartedWithoutMemo also covers a client with a codec, which covers the memo. A plain Temporal client
+// leaves no fingerprint, so the input itself is compared.
 func TestStartedWithoutMemo(t *testing.T) {
 	tests := map[string]converter.DataConverter{
 		"plain":      converter.GetDefaultDataConverter(),
@@ -154,6 +155,12 @@ func TestStartedWithoutMemo(t *testing.T) {
 			other.AmountDetails.Amount++
 			_, err = s.Start(t.Context(), other)
 			require.ErrorIs(t, err, starter.ErrConflict)
+
+			withMemo := order()
+			started(t, s, withMemo)
+			again, err = s.Start(t.Context(), withMemo)
+			require.NoError(t, err)
+			require.True(t, again.Existing)
 
 			garbage := order()
 			start(garbage.PayoutID, "no request")
