@@ -17,6 +17,7 @@ const (
 	SignalReadyToConfirm  = "ready_to_confirm"
 	SignalPaymentFinished = "payment_finished"
 	UpdateDecide          = "decide"
+	UpdateResolve         = "resolve"
 	QueryStatus           = "status"
 
 	// MemoRequestFingerprint is the memo key that holds Request.Fingerprint.
@@ -29,6 +30,10 @@ const (
 	ErrorTypeDecisionRefused = "DecisionRefused"
 	// ErrorTypeInvalidDecision is the ApplicationError type of a malformed `decide`.
 	ErrorTypeInvalidDecision = "InvalidDecision"
+	// ErrorTypeResolveRefused is the ApplicationError type of a `resolve` that the facts do not allow.
+	ErrorTypeResolveRefused = "ResolveRefused"
+	// ErrorTypeInvalidResolve is the ApplicationError type of a malformed `resolve`.
+	ErrorTypeInvalidResolve = "InvalidResolve"
 )
 
 // Search attributes. They carry nothing secret: a codec does not cover them.

@@ -2,6 +2,8 @@ package payout
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"time"
 )
 
@@ -75,6 +77,47 @@ type DecideRequest struct {
 	Decision string `json:"decision"` // DecisionConfirm or DecisionCancel
 	By       string `json:"by"`
 	Reason   string `json:"reason,omitempty"`
+}
+
+// Actions of `resolve`.
+const (
+	ResolveRecheck      = "recheck"        // speak to Pike now
+	ResolveClosePaid    = "close_paid"     // end as succeeded, on evidence from outside
+	ResolveCloseNotPaid = "close_not_paid" // end as failed or cancelled, on evidence from outside
+)
+
+// ResolveRequest is the argument of the update `resolve`. Evidence says where
+// it is known from (a ticket, a bank statement); needed to close.
+type ResolveRequest struct {
+	Action   string `json:"action"`
+	By       string `json:"by"`
+	Reason   string `json:"reason,omitempty"`
+	Evidence string `json:"evidence,omitempty"`
+}
+
+// Validate names the field that is wrong.
+func (r ResolveRequest) Validate() error {
+	closes := r.Action == ResolveClosePaid || r.Action == ResolveCloseNotPaid
+	switch {
+	case !closes && r.Action != ResolveRecheck:
+		return &FieldError{Field: "action", Problem: fmt.Sprintf("must be %q, %q or %q, not %q", ResolveRecheck, ResolveClosePaid, ResolveCloseNotPaid, r.Action)}
+	case strings.TrimSpace(r.By) == "":
+		return &FieldError{Field: "by", Problem: "say who resolves"}
+	case closes && (strings.TrimSpace(r.Reason) == "" || strings.TrimSpace(r.Evidence) == ""):
+		return &FieldError{Field: "reason, evidence", Problem: "are both needed to close a payout"}
+	}
+	return nil
+}
+
+// Validate names the field that is wrong.
+func (r DecideRequest) Validate() error {
+	switch {
+	case r.Decision != DecisionConfirm && r.Decision != DecisionCancel:
+		return &FieldError{Field: "decision", Problem: fmt.Sprintf("must be %q or %q, not %q", DecisionConfirm, DecisionCancel, r.Decision)}
+	case strings.TrimSpace(r.By) == "":
+		return &FieldError{Field: "by", Problem: "say who decides"}
+	}
+	return nil
 }
 
 // Decision is who decided what. By is a person, or the policy that decided by itself.

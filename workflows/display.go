@@ -21,7 +21,7 @@ var (
 
 // publish makes the search attributes true, with one upsert of those that differ.
 func (p *payoutRun) publish() error {
-	updates := changedAttributes(workflow.GetTypedSearchAttributes(p.ctx), p.machine.status)
+	updates := changedAttributes(workflow.GetTypedSearchAttributes(p.ctx), p.machine.Status)
 	if len(updates) == 0 {
 		return nil
 	}
@@ -58,7 +58,7 @@ func changedAttributes(current temporal.SearchAttributes, status payout.Status) 
 
 // details is the Markdown table that the Web UI shows for the run.
 func (m *machine) details() string {
-	status := m.status
+	status := m.Status
 	var table strings.Builder
 	row := func(name, value string) {
 		if value != "" {
@@ -87,12 +87,12 @@ func (m *machine) details() string {
 }
 
 func (m *machine) sessionText() string {
-	if m.session.SessionStatus == "" {
-		return m.status.SessionID
+	if m.Session.SessionStatus == "" {
+		return m.Status.SessionID
 	}
-	text := fmt.Sprintf("%s (%s", m.status.SessionID, m.session.SessionStatus)
-	if m.session.PayoutStatus != "" {
-		text += fmt.Sprintf(", payout %s %s", m.session.PikePayoutID, m.session.PayoutStatus)
+	text := fmt.Sprintf("%s (%s", m.Status.SessionID, m.Session.SessionStatus)
+	if m.Session.PayoutStatus != "" {
+		text += fmt.Sprintf(", payout %s %s", m.Session.PikePayoutID, m.Session.PayoutStatus)
 	}
 	return text + ")"
 }

@@ -56,47 +56,49 @@ type step struct {
 
 // machine is the payout as a pure state machine: it holds what is known,
 // next says what to do, and the methods named after results take in what
-// happened. It reads no clock and calls nothing, so tables can test it.
+// happened. It reads no clock and calls nothing, so tables can test it. Its
+// JSON form goes from a run to the one that it continues as.
 type machine struct {
-	policy payout.Policy
-	status payout.Status
+	Policy payout.Policy `json:"policy"`
+	Status payout.Status `json:"status"`
 
-	// session is the last truth read from Pike, readAt when.
-	session activities.Session
-	readAt  time.Time
-	// hinted: a webhook said that something changed. readyHinted: it said ready_to_confirm.
-	hinted, readyHinted bool
-	// approvedBy are the people who confirmed, until there are policy.Approvals of them.
-	approvedBy []string
+	// Session is the last truth read from Pike, ReadAt when.
+	Session activities.Session `json:"session"`
+	ReadAt  time.Time          `json:"read_at,omitzero"`
+	// Hinted: a webhook said that something changed. ReadyHinted: it said ready_to_confirm.
+	Hinted      bool `json:"hinted,omitempty"`
+	ReadyHinted bool `json:"ready_hinted,omitempty"`
+	// ApprovedBy are the people who confirmed, until there are Policy.Approvals of them.
+	ApprovedBy []string `json:"approved_by,omitempty"`
 
-	// sentAt is when the last send in this state ended with unknown outcome; zero if none is open.
-	sentAt time.Time
-	// startMayLive and confirmMayLive: Pike may have got such a call at any time so far.
-	startMayLive, confirmMayLive bool
-	cancelSends                  int
-	// refused is Pike's definite refusal of the only start that was sent.
-	refused *payout.Error
+	// SentAt is when the last send in this state ended with unknown outcome; zero if none is open.
+	SentAt time.Time `json:"sent_at,omitzero"`
+	// StartMayLive and ConfirmMayLive: Pike may have got such a call at any time so far.
+	StartMayLive   bool `json:"start_may_live,omitempty"`
+	ConfirmMayLive bool `json:"confirm_may_live,omitempty"`
+	CancelSends    int  `json:"cancel_sends,omitempty"`
+	// Refused is Pike's definite refusal of the only start that was sent.
+	Refused *payout.Error `json:"refused,omitempty"`
 
-	// nextCall is when to speak to Pike next unless a hint comes first; gap doubles with each call.
-	nextCall time.Time
-	gap      time.Duration
-	// silentSince is when Pike first failed to answer, zero while it answers.
-	silentSince time.Time
-	readyAt     time.Time
-	deadline    time.Time
+	// NextCall is when to speak to Pike next unless a hint comes first; Gap doubles with each call.
+	NextCall time.Time     `json:"next_call,omitzero"`
+	Gap      time.Duration `json:"gap"`
+	// SilentSince is when Pike first failed to answer, zero while it answers.
+	SilentSince time.Time `json:"silent_since,omitzero"`
+	ReadyAt     time.Time `json:"ready_at,omitzero"`
 }
 
 func newMachine(request payout.Request, now time.Time) *machine {
-	m := &machine{policy: request.Policy.WithDefaults()}
-	m.status = payout.Status{PayoutID: request.PayoutID, AmountDetails: request.AmountDetails, UpdatedAt: now}
+	m := &machine{Policy: request.Policy.WithDefaults()}
+	m.Status = payout.Status{PayoutID: request.PayoutID, AmountDetails: request.AmountDetails, UpdatedAt: now}
 	m.enter(payout.StateCreating, now, "request accepted")
-	m.nextCall = now
+	m.NextCall = now
 	return m
 }
 
 // next says what to do now. It moves on where only time or a decision is needed.
 func (m *machine) next(now time.Time) step {
-	switch m.status.State {
+	switch m.Status.State {
 	case payout.StateCreating:
 		return m.nextCreating(now)
 	case payout.StateStarting:
@@ -125,7 +127,7 @@ func (m *machine) nextCreating(now time.Time) step {
 
 func (m *machine) nextStarting(now time.Time) step {
 	switch {
-	case m.refused != nil:
+	case m.Refused != nil:
 		return m.nextRefused(now)
 	case m.sendOpen() && !m.settledTruth():
 		return m.settle(now)
@@ -140,10 +142,10 @@ func (m *machine) nextStarting(now time.Time) step {
 
 // nextRefused ends a payout whose start Pike refused for good, once status shows that there is none.
 func (m *machine) nextRefused(now time.Time) step {
-	if m.readAt.IsZero() {
+	if m.ReadAt.IsZero() {
 		return m.callWhenDue(now, readStatus)
 	}
-	m.status.Error = m.refused
+	m.Status.Error = m.Refused
 	m.enter(payout.StateFailed, now, "Pike refused the start")
 	return step{do: finish}
 }
@@ -152,7 +154,7 @@ func (m *machine) nextAwaitingReady(now time.Time) step {
 	switch {
 	case m.cancelDecided():
 		return m.cancelNow(now)
-	case m.readyHinted && (m.policy.Decision == payout.DecisionAuto || m.confirmDecided()):
+	case m.ReadyHinted && (m.Policy.Decision == payout.DecisionAuto || m.confirmDecided()):
 		return m.ready(now, "ready_to_confirm arrived") // ConfirmSession itself reads the truth first
 	case m.deadlinePassed(now):
 		m.decide(payout.DecisionCancel, byReadyTimeout, "Pike was not ready in time", now)
@@ -163,15 +165,15 @@ func (m *machine) nextAwaitingReady(now time.Time) step {
 
 // ready leaves awaiting_ready for the decision or, if it is made, for confirm.
 func (m *machine) ready(now time.Time, why string) step {
-	m.readyAt = now
-	if m.policy.Decision == payout.DecisionAuto && m.status.Decision == nil {
+	m.ReadyAt = now
+	if m.Policy.Decision == payout.DecisionAuto && m.Status.Decision == nil {
 		m.decide(payout.DecisionConfirm, byAuto, "", now)
 	}
 	if m.confirmDecided() {
 		return m.confirmNow(now, why)
 	}
 	m.enter(payout.StateAwaitingDecision, now, why)
-	m.setDeadline(now.Add(min(time.Duration(m.policy.DecisionTimeout), time.Duration(m.policy.ConfirmTimeout))))
+	m.Status.Deadline = new(now.Add(min(time.Duration(m.Policy.DecisionTimeout), time.Duration(m.Policy.ConfirmTimeout))))
 	return m.nextAwaitingDecision(now)
 }
 
@@ -180,7 +182,7 @@ func (m *machine) nextAwaitingDecision(now time.Time) step {
 	case m.cancelDecided():
 		return m.cancelNow(now)
 	case m.confirmDecided():
-		return m.confirmNow(now, "confirmed by "+m.status.Decision.By)
+		return m.confirmNow(now, "confirmed by "+m.Status.Decision.By)
 	case m.deadlinePassed(now):
 		m.decide(payout.DecisionCancel, byDecisionTimeout, "nobody decided in time", now)
 		return m.cancelNow(now)
@@ -191,8 +193,8 @@ func (m *machine) nextAwaitingDecision(now time.Time) step {
 // confirmNow goes through the one-way door: from here on a cancel is refused (design §4.6).
 func (m *machine) confirmNow(now time.Time, why string) step {
 	m.enter(payout.StateConfirming, now, why)
-	m.setDeadline(m.readyAt.Add(time.Duration(m.policy.ConfirmTimeout)))
-	m.nextCall = now
+	m.Status.Deadline = new(m.ReadyAt.Add(time.Duration(m.Policy.ConfirmTimeout)))
+	m.NextCall = now
 	return m.nextConfirming(now)
 }
 
@@ -200,7 +202,7 @@ func (m *machine) nextConfirming(now time.Time) step {
 	switch {
 	case m.sendOpen() && !m.settledTruth():
 		return m.settle(now)
-	case m.deadlinePassed(now) && !m.confirmMayLive:
+	case m.deadlinePassed(now) && !m.ConfirmMayLive:
 		m.decide(payout.DecisionCancel, byConfirmTimeout, "no confirm reached Pike in time", now)
 		return m.cancelNow(now)
 	case m.deadlinePassed(now):
@@ -218,23 +220,23 @@ func (m *machine) nextAwaitingResult(now time.Time) step {
 }
 
 func (m *machine) cancelNow(now time.Time) step {
-	m.enter(payout.StateCancelling, now, fmt.Sprintf("cancel decided by %s", m.status.Decision.By))
-	m.setDeadline(now.Add(time.Duration(m.policy.ResultTimeout)))
-	m.nextCall = now
+	m.enter(payout.StateCancelling, now, fmt.Sprintf("cancel decided by %s", m.Status.Decision.By))
+	m.Status.Deadline = new(now.Add(time.Duration(m.Policy.ResultTimeout)))
+	m.NextCall = now
 	return m.nextCancelling(now)
 }
 
 // nextCancelling asks Pike to cancel, again at each poll while the session lives: Pike may not
 // accept a cancel before it is ready (api.md §3.5), and a repeat moves no money.
 func (m *machine) nextCancelling(now time.Time) step {
-	if m.session.Phase == activities.PhaseNotStarted && !m.startMayLive && m.cancelSends > 0 {
+	if m.Session.Phase == activities.PhaseNotStarted && !m.StartMayLive && m.CancelSends > 0 {
 		m.enter(payout.StateCancelled, now, "cancelled before the payout was started")
 		return step{do: finish}
 	}
 	if m.deadlinePassed(now) {
 		m.raise(payout.AttentionResultOverdue, "the cancel has no final state within result_timeout", now)
 	}
-	if m.session.Phase.Cancellable() && !m.hinted {
+	if m.Session.Phase.Cancellable() && !m.Hinted {
 		return m.callWhenDue(now, cancelSession)
 	}
 	return m.readWhenDue(now)
@@ -242,15 +244,15 @@ func (m *machine) nextCancelling(now time.Time) step {
 
 // settle waits until an unknown send can no longer be in flight, then reads the truth. Reading on a hint is always safe.
 func (m *machine) settle(now time.Time) step {
-	settledAt := m.sentAt.Add(settleDelay)
-	if m.hinted || !now.Before(settledAt) && !now.Before(m.nextCall) {
+	settledAt := m.SentAt.Add(settleDelay)
+	if m.Hinted || !now.Before(settledAt) && !now.Before(m.NextCall) {
 		return step{do: readStatus}
 	}
-	return step{do: wait, until: later(settledAt, m.nextCall), why: "settle delay after an unknown answer"}
+	return step{do: wait, until: later(settledAt, m.NextCall), why: "settle delay after an unknown answer"}
 }
 
 func (m *machine) callWhenDue(now time.Time, call action) step {
-	if now.Before(m.nextCall) {
+	if now.Before(m.NextCall) {
 		return m.waitForNextCall(now, "next call to Pike")
 	}
 	return step{do: call}
@@ -258,7 +260,7 @@ func (m *machine) callWhenDue(now time.Time, call action) step {
 
 // readWhenDue reads the status on a hint or when a poll is due.
 func (m *machine) readWhenDue(now time.Time) step {
-	if m.hinted || !now.Before(m.nextCall) {
+	if m.Hinted || !now.Before(m.NextCall) {
 		return step{do: readStatus}
 	}
 	return m.waitForNextCall(now, "poll session/status")
@@ -266,29 +268,29 @@ func (m *machine) readWhenDue(now time.Time) step {
 
 // waitForNextCall waits for the next call, but not past the state's deadline.
 func (m *machine) waitForNextCall(now time.Time, why string) step {
-	if !m.deadline.IsZero() && m.deadline.After(now) && m.deadline.Before(m.nextCall) {
-		return step{do: wait, until: m.deadline, why: "deadline of " + string(m.status.State)}
+	if deadline := m.Status.Deadline; deadline != nil && deadline.After(now) && deadline.Before(m.NextCall) {
+		return step{do: wait, until: *deadline, why: "deadline of " + string(m.Status.State)}
 	}
-	return step{do: wait, until: m.nextCall, why: why}
+	return step{do: wait, until: m.NextCall, why: why}
 }
 
 func (m *machine) cancelDecided() bool {
-	return m.status.Decision != nil && m.status.Decision.Value == payout.DecisionCancel
+	return m.Status.Decision != nil && m.Status.Decision.Value == payout.DecisionCancel
 }
 
 func (m *machine) confirmDecided() bool {
-	return m.status.Decision != nil && m.status.Decision.Value == payout.DecisionConfirm
+	return m.Status.Decision != nil && m.Status.Decision.Value == payout.DecisionConfirm
 }
 
 func (m *machine) deadlinePassed(now time.Time) bool {
-	return !m.deadline.IsZero() && !now.Before(m.deadline)
+	return m.Status.Deadline != nil && !now.Before(*m.Status.Deadline)
 }
 
 // sendOpen: the last send of this state has an unknown outcome.
-func (m *machine) sendOpen() bool { return !m.sentAt.IsZero() }
+func (m *machine) sendOpen() bool { return !m.SentAt.IsZero() }
 
 // settledTruth: status was read after the settle delay of the open send.
-func (m *machine) settledTruth() bool { return !m.readAt.Before(m.sentAt.Add(settleDelay)) }
+func (m *machine) settledTruth() bool { return !m.ReadAt.Before(m.SentAt.Add(settleDelay)) }
 
 // calling takes note that a call is about to be made. It returns whether
 // earlier sends of the call are settled; a hint that arrives from now on asks for another read.
@@ -296,50 +298,43 @@ func (m *machine) calling(call action) (settled bool) {
 	settled = m.sendOpen() && m.settledTruth()
 	switch call {
 	case startPayout:
-		m.sentAt = time.Time{}
+		m.SentAt = time.Time{}
 	case confirmSession:
-		m.sentAt = time.Time{}
-		m.hinted, m.readyHinted = false, false
+		m.SentAt = time.Time{}
+		m.Hinted, m.ReadyHinted = false, false
 	case cancelSession:
-		m.cancelSends++
-		m.hinted, m.readyHinted = false, false
+		m.CancelSends++
+		m.Hinted, m.ReadyHinted = false, false
 	case readStatus:
-		m.hinted, m.readyHinted = false, false
+		m.Hinted, m.ReadyHinted = false, false
 	}
 	return settled
 }
 
 func (m *machine) enter(state payout.State, now time.Time, why string) {
-	m.status.State = state
+	m.Status.State = state
 	m.note(state, now, why)
-	m.sentAt = time.Time{}
-	m.gap = time.Duration(m.policy.PollInterval)
-	m.nextCall = now.Add(m.gap)
-	m.setDeadline(time.Time{})
-	m.status.NextStep = nextSteps[state]
+	m.SentAt = time.Time{}
+	m.Gap = time.Duration(m.Policy.PollInterval)
+	m.NextCall = now.Add(m.Gap)
+	m.Status.Deadline = nil
+	m.Status.NextStep = nextSteps[state]
 }
 
 func (m *machine) note(state payout.State, now time.Time, why string) {
-	m.status.Transitions = append(slices.Clip(m.status.Transitions), payout.Transition{State: state, At: now, Why: why})
-	m.status.UpdatedAt = now
-}
-
-func (m *machine) setDeadline(deadline time.Time) {
-	m.deadline, m.status.Deadline = deadline, nil
-	if !deadline.IsZero() {
-		m.status.Deadline = &deadline
-	}
+	m.Status.Transitions = append(slices.Clip(m.Status.Transitions), payout.Transition{State: state, At: now, Why: why})
+	m.Status.UpdatedAt = now
 }
 
 // backOff schedules the next call to Pike: the gap doubles, up to a bound.
 func (m *machine) backOff(now time.Time) {
 	bound := maxPollGap
-	onlyPike := m.status.State == payout.StateAwaitingResult || m.status.State == payout.StateCancelling
-	if m.status.Attention != nil && onlyPike {
+	onlyPike := m.Status.State == payout.StateAwaitingResult || m.Status.State == payout.StateCancelling
+	if m.Status.Attention != nil && onlyPike {
 		bound = maxPollGapAttention
 	}
-	m.nextCall = now.Add(m.gap)
-	m.gap = min(2*m.gap, bound)
+	m.NextCall = now.Add(m.Gap)
+	m.Gap = min(2*m.Gap, bound)
 }
 
 func later(a, b time.Time) time.Time {

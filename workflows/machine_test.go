@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"encoding/json"
 	"errors"
 	"testing"
 	"time"
@@ -34,12 +35,12 @@ func inState(t *testing.T, state payout.State, policy payout.Policy) *machine {
 		},
 	}
 	for _, step := range advance {
-		if m.status.State == state {
+		if m.Status.State == state {
 			return m
 		}
 		step()
 	}
-	require.Equal(t, state, m.status.State)
+	require.Equal(t, state, m.Status.State)
 	return m
 }
 
@@ -93,7 +94,7 @@ func TestNext(t *testing.T) {
 				tt.happens(m)
 			}
 			require.Equal(t, tt.want, m.next(tt.now).do)
-			require.Equal(t, tt.wantState, m.status.State)
+			require.Equal(t, tt.wantState, m.Status.State)
 		})
 	}
 }
@@ -106,7 +107,7 @@ func TestFinalStatesAbsorb(t *testing.T) {
 	require.Equal(t, finish, m.next(epoch).do)
 	require.Error(t, m.checkDecision(payout.DecideRequest{Decision: payout.DecisionCancel, By: "ann"}))
 	require.NoError(t, m.cancelRequested(epoch))
-	require.Equal(t, payout.StateSucceeded, m.status.State)
+	require.Equal(t, payout.StateSucceeded, m.Status.State)
 }
 
 func TestTheGravestAttentionIsShown(t *testing.T) {
@@ -114,7 +115,7 @@ func TestTheGravestAttentionIsShown(t *testing.T) {
 	m.raise(payout.AttentionPikeUnreachable, "a", epoch)
 	m.raise(payout.AttentionMismatch, "b", epoch)
 	m.raise(payout.AttentionResultOverdue, "c", epoch)
-	require.Equal(t, payout.AttentionMismatch, m.status.Attention.Reason)
+	require.Equal(t, payout.AttentionMismatch, m.Status.Attention.Reason)
 }
 
 // worstPike is a model of the least helpful Pike that the rules allow for: a
@@ -301,12 +302,15 @@ func TestMachineAgainstTheWorstPike(t *testing.T) {
 			lag: rapid.SampledFrom([]time.Duration{0, maxLag}).Draw(t, "lag")}
 		m := testMachine(policy)
 		faulty := rapid.IntRange(0, 40).Draw(t, "faulty steps")
-		for i := 0; i < 400 && !m.status.State.Final(); i++ {
+		for i := 0; i < 400 && !m.Status.State.Final(); i++ {
 			faults := i < faulty
 			if faults {
 				p.disturb(m)
 			}
 			next := m.next(p.now)
+			if next.do == wait && rapid.IntRange(0, 9).Draw(t, "continue as new") == 0 {
+				m = continuedAsNew(t, m)
+			}
 			if next.do != wait {
 				p.execute(m, next.do, faults)
 			} else {
@@ -316,11 +320,21 @@ func TestMachineAgainstTheWorstPike(t *testing.T) {
 			require.LessOrEqual(t, p.starts, 1, "starts")
 			require.LessOrEqual(t, p.movements, 1, "movements")
 		}
-		require.True(t, m.status.State.Final(), "still %s", m.status.State)
+		require.True(t, m.Status.State.Final(), "still %s", m.Status.State)
 		p.to(p.now.Add(24 * time.Hour))
 		paid := p.phase() == activities.PhasePaid
-		require.Equal(t, paid, m.status.State == payout.StateSucceeded, "ended %s, Pike says %s", m.status.State, p.phase())
+		require.Equal(t, paid, m.Status.State == payout.StateSucceeded, "ended %s, Pike says %s", m.Status.State, p.phase())
 	})
+}
+
+// continuedAsNew is what the next run gets to know.
+func continuedAsNew(t *rapid.T, m *machine) *machine {
+	encoded, err := json.Marshal(m)
+	require.NoError(t, err)
+	var next *machine
+	require.NoError(t, json.Unmarshal(encoded, &next))
+	require.Equal(t, m, next)
+	return next
 }
 
 // disturb lets people and webhooks, genuine or forged, come at any time.

@@ -13,22 +13,22 @@ import (
 // created takes in the answer to CreateSession. The session id is in history before anything is started in it.
 func (m *machine) created(session activities.Session, now time.Time) {
 	m.answered()
-	m.session, m.readAt = session, now
-	m.status.SessionID = session.ID
+	m.Session, m.ReadAt = session, now
+	m.Status.SessionID = session.ID
 	m.enter(payout.StateStarting, now, "session created")
-	m.setDeadline(now.Add(time.Duration(m.policy.ReadyTimeout)))
-	m.nextCall = now
+	m.Status.Deadline = new(now.Add(time.Duration(m.Policy.ReadyTimeout)))
+	m.NextCall = now
 	if session.Phase == activities.PhaseUnread { // adopted from an earlier run, which may have started and confirmed it
-		m.session.Phase = activities.PhaseInProgress
-		m.startMayLive, m.confirmMayLive, m.sentAt, m.readAt = true, true, now, time.Time{}
+		m.Session.Phase = activities.PhaseInProgress
+		m.StartMayLive, m.ConfirmMayLive, m.SentAt, m.ReadAt = true, true, now, time.Time{}
 	}
 }
 
 // started takes in the answer to StartPayout.
 func (m *machine) started(session activities.Session, now time.Time) {
-	m.startMayLive = true
+	m.StartMayLive = true
 	if session.Phase == activities.PhaseNotStarted { // ok, but no payout: no better than no answer
-		m.sentAt = now
+		m.SentAt = now
 	}
 	m.observe(session, now)
 }
@@ -36,7 +36,7 @@ func (m *machine) started(session activities.Session, now time.Time) {
 // confirmed takes in the answer to ConfirmSession.
 func (m *machine) confirmed(result activities.SendResult, now time.Time) {
 	if result.Sent {
-		m.confirmMayLive = true
+		m.ConfirmMayLive = true
 		m.clear(payout.AttentionConfirmUnknown)
 		m.awaitResult(now, "Pike accepted the confirm")
 	}
@@ -46,7 +46,7 @@ func (m *machine) confirmed(result activities.SendResult, now time.Time) {
 // cancelled takes in the answer to CancelSession.
 func (m *machine) cancelled(result activities.SendResult, now time.Time) {
 	m.observe(result.Session, now)
-	if m.status.State == payout.StateCancelling {
+	if m.Status.State == payout.StateCancelling {
 		m.backOff(now)
 	}
 }
@@ -74,7 +74,7 @@ func (m *machine) callFailed(call action, failure activities.Failure, now time.T
 // createFailed ends the payout if Pike refused the session for good: nothing was started.
 func (m *machine) createFailed(failure activities.Failure, now time.Time) {
 	if failure.Outcome == activities.Refused && !failure.Config {
-		m.status.Error = failure.Error
+		m.Status.Error = failure.Error
 		m.enter(payout.StateFailed, now, "Pike refused to create a session")
 	}
 }
@@ -82,16 +82,16 @@ func (m *machine) createFailed(failure activities.Failure, now time.Time) {
 func (m *machine) startFailed(failure activities.Failure, now time.Time) {
 	refused := failure.Outcome == activities.Refused && !failure.Config
 	switch {
-	case refused && !m.startMayLive:
-		m.refused, m.readAt, m.nextCall = failure.Error, time.Time{}, now
+	case refused && !m.StartMayLive:
+		m.Refused, m.ReadAt, m.NextCall = failure.Error, time.Time{}, now
 	case refused, failure.Outcome == activities.Unknown:
-		m.startMayLive, m.sentAt, m.nextCall = true, now, now
+		m.StartMayLive, m.SentAt, m.NextCall = true, now, now
 	}
 }
 
 func (m *machine) confirmFailed(failure activities.Failure, now time.Time) {
 	if failure.Outcome == activities.Unknown {
-		m.confirmMayLive, m.sentAt, m.nextCall = true, now, now
+		m.ConfirmMayLive, m.SentAt, m.NextCall = true, now, now
 		m.raise(payout.AttentionConfirmUnknown, failure.Text, now)
 	}
 }
@@ -99,12 +99,12 @@ func (m *machine) confirmFailed(failure activities.Failure, now time.Time) {
 // observe takes in the truth about the session. Nothing but this ends a started payout.
 func (m *machine) observe(session activities.Session, now time.Time) {
 	m.answered()
-	m.session, m.readAt = session, now
-	m.status.PikePayoutID, m.status.TransactionInfo = session.PikePayoutID, session.TransactionInfo
-	m.status.Error = session.Error
-	m.status.UpdatedAt = now
+	m.Session, m.ReadAt = session, now
+	m.Status.PikePayoutID, m.Status.TransactionInfo = session.PikePayoutID, session.TransactionInfo
+	m.Status.Error = session.Error
+	m.Status.UpdatedAt = now
 	if session.Reset {
-		m.startMayLive, m.confirmMayLive = true, true
+		m.StartMayLive, m.ConfirmMayLive = true, true
 	}
 	switch {
 	case session.Phase == activities.PhasePaid && session.Mismatch == "":
@@ -124,8 +124,8 @@ func (m *machine) observe(session activities.Session, now time.Time) {
 
 // paid ends the payout as succeeded. Paid without our confirm is the truth too, and a person should know (hazard A20).
 func (m *machine) paid(now time.Time) {
-	m.status.Attention = nil
-	if !m.confirmMayLive {
+	m.Status.Attention = nil
+	if !m.ConfirmMayLive {
 		m.raise(payout.AttentionPaidWithoutConfirm, "Pike paid without our confirm (auto-confirm?)", now)
 	}
 	m.enter(payout.StateSucceeded, now, "session accepted, payout succeeded")
@@ -133,10 +133,10 @@ func (m *machine) paid(now time.Time) {
 
 // notPaid ends the payout: cancelled if that was decided, else failed.
 func (m *machine) notPaid(now time.Time) {
-	if m.session.Mismatch == "" {
-		m.status.Attention = nil
+	if m.Session.Mismatch == "" {
+		m.Status.Attention = nil
 	} else {
-		m.raise(payout.AttentionMismatch, m.session.Mismatch, now)
+		m.raise(payout.AttentionMismatch, m.Session.Mismatch, now)
 	}
 	if m.cancelDecided() {
 		m.enter(payout.StateCancelled, now, "session cancelled, nothing paid")
@@ -147,105 +147,105 @@ func (m *machine) notPaid(now time.Time) {
 
 // mismatched: what Pike holds is not what was ordered. Before confirm that is cancelled, after it a person must look.
 func (m *machine) mismatched(now time.Time) {
-	m.raise(payout.AttentionMismatch, m.session.Mismatch, now)
-	if m.confirmMayLive || !m.session.Phase.Cancellable() {
+	m.raise(payout.AttentionMismatch, m.Session.Mismatch, now)
+	if m.ConfirmMayLive || !m.Session.Phase.Cancellable() {
 		m.hold(now, "mismatch with the order")
 		return
 	}
-	if m.status.State == payout.StateCancelling {
+	if m.Status.State == payout.StateCancelling {
 		return
 	}
-	m.decide(payout.DecisionCancel, byMismatch, m.session.Mismatch, now)
+	m.decide(payout.DecisionCancel, byMismatch, m.Session.Mismatch, now)
 	m.cancelNow(now)
 }
 
 // hold waits for a final state without acting; a payout that is being cancelled keeps that name.
 func (m *machine) hold(now time.Time, why string) {
-	if m.status.State != payout.StateCancelling {
+	if m.Status.State != payout.StateCancelling {
 		m.awaitResult(now, why)
 	}
 }
 
 func (m *machine) awaitResult(now time.Time, why string) {
-	if m.status.State == payout.StateAwaitingResult {
+	if m.Status.State == payout.StateAwaitingResult {
 		return
 	}
 	m.enter(payout.StateAwaitingResult, now, why)
-	m.setDeadline(now.Add(time.Duration(m.policy.ResultTimeout)))
+	m.Status.Deadline = new(now.Add(time.Duration(m.Policy.ResultTimeout)))
 }
 
 // proceed moves on where the truth shows that the state's purpose is reached.
 func (m *machine) proceed(now time.Time) {
-	started := m.session.Phase == activities.PhaseInProgress || m.session.Phase == activities.PhaseReady
-	if m.status.State == payout.StateStarting && started {
-		m.startMayLive, m.refused = true, nil
-		deadline := m.deadline
+	started := m.Session.Phase == activities.PhaseInProgress || m.Session.Phase == activities.PhaseReady
+	if m.Status.State == payout.StateStarting && started {
+		m.StartMayLive, m.Refused = true, nil
+		readyBy := m.Status.Deadline
 		m.enter(payout.StateAwaitingReady, now, "payout started")
-		m.setDeadline(deadline)
+		m.Status.Deadline = readyBy
 	}
-	isReady := m.session.Phase == activities.PhaseReady
+	isReady := m.Session.Phase == activities.PhaseReady
 	switch {
-	case m.status.State == payout.StateAwaitingReady && isReady && !m.cancelDecided():
+	case m.Status.State == payout.StateAwaitingReady && isReady && !m.cancelDecided():
 		m.ready(now, "status shows ready")
-	case m.status.State == payout.StateConfirming && !isReady && m.confirmMayLive:
+	case m.Status.State == payout.StateConfirming && !isReady && m.ConfirmMayLive:
 		m.clear(payout.AttentionConfirmUnknown)
 		m.awaitResult(now, "status shows that the confirm arrived")
-	case m.status.State == payout.StateConfirming && !isReady,
-		m.status.State == payout.StateAwaitingDecision && !isReady:
+	case m.Status.State == payout.StateConfirming && !isReady,
+		m.Status.State == payout.StateAwaitingDecision && !isReady:
 		m.notReadyAfterAll(now)
 	}
 }
 
 // notReadyAfterAll takes back what an early or forged ready_to_confirm brought about; nothing was sent.
 func (m *machine) notReadyAfterAll(now time.Time) {
-	if m.confirmDecided() && m.status.Decision.By == byAuto {
-		m.status.Decision = nil
+	if m.confirmDecided() && m.Status.Decision.By == byAuto {
+		m.Status.Decision = nil
 	}
-	m.readyAt = time.Time{}
-	readyBy := m.startedAt().Add(time.Duration(m.policy.ReadyTimeout))
+	m.ReadyAt = time.Time{}
+	readyBy := m.startedAt().Add(time.Duration(m.Policy.ReadyTimeout))
 	m.enter(payout.StateAwaitingReady, now, "status shows that Pike is not ready")
-	m.setDeadline(readyBy)
+	m.Status.Deadline = new(readyBy)
 }
 
 func (m *machine) startedAt() time.Time {
-	for _, transition := range m.status.Transitions {
+	for _, transition := range m.Status.Transitions {
 		if transition.State == payout.StateStarting {
 			return transition.At
 		}
 	}
-	return m.status.UpdatedAt
+	return m.Status.UpdatedAt
 }
 
 // hint takes in a webhook. It moves nothing; it only brings the next status read forward (design §4.2).
 func (m *machine) hint(event payout.Event) error {
-	if event.SessionID != m.status.SessionID || event.SessionID == "" {
-		return fmt.Errorf("event %s is for session %q, this payout has %q", event.Type, event.SessionID, m.status.SessionID)
+	if event.SessionID != m.Status.SessionID || event.SessionID == "" {
+		return fmt.Errorf("event %s is for session %q, this payout has %q", event.Type, event.SessionID, m.Status.SessionID)
 	}
-	m.hinted = true
-	m.readyHinted = m.readyHinted || event.Type == payout.SignalReadyToConfirm
+	m.Hinted = true
+	m.ReadyHinted = m.ReadyHinted || event.Type == payout.SignalReadyToConfirm
 	return nil
 }
 
 // checkDecision says why a decision can't be taken, nil if it can.
 func (m *machine) checkDecision(request payout.DecideRequest) error {
 	switch {
-	case m.status.State.Final():
-		return fmt.Errorf("the payout has ended: %s", m.status.State)
-	case m.status.Decision != nil:
-		return fmt.Errorf("already decided: %s by %s", m.status.Decision.Value, m.status.Decision.By)
-	case request.Decision == payout.DecisionConfirm && slices.Contains(m.approvedBy, request.By):
-		return fmt.Errorf("%s has confirmed already; %d different people must", request.By, m.policy.Approvals)
+	case m.Status.State.Final():
+		return fmt.Errorf("the payout has ended: %s", m.Status.State)
+	case m.Status.Decision != nil:
+		return fmt.Errorf("already decided: %s by %s", m.Status.Decision.Value, m.Status.Decision.By)
+	case request.Decision == payout.DecisionConfirm && slices.Contains(m.ApprovedBy, request.By):
+		return fmt.Errorf("%s has confirmed already; %d different people must", request.By, m.Policy.Approvals)
 	}
 	return nil
 }
 
 // decideBy takes in a person's decision; a confirm counts once enough different people gave it.
 func (m *machine) decideBy(request payout.DecideRequest, now time.Time) {
-	m.status.UpdatedAt = now
+	m.Status.UpdatedAt = now
 	if request.Decision == payout.DecisionConfirm {
-		m.approvedBy = append(m.approvedBy, request.By)
-		if missing := m.policy.Approvals - len(m.approvedBy); missing > 0 {
-			m.status.NextStep = fmt.Sprintf("%d more confirmation(s) needed; confirmed by %v", missing, m.approvedBy)
+		m.ApprovedBy = append(m.ApprovedBy, request.By)
+		if missing := m.Policy.Approvals - len(m.ApprovedBy); missing > 0 {
+			m.Status.NextStep = fmt.Sprintf("%d more confirmation(s) needed; confirmed by %v", missing, m.ApprovedBy)
 			return
 		}
 	}
@@ -253,7 +253,50 @@ func (m *machine) decideBy(request payout.DecideRequest, now time.Time) {
 }
 
 func (m *machine) decide(value, by, reason string, now time.Time) {
-	m.status.Decision = &payout.Decision{Value: value, By: by, Reason: reason, At: now}
+	m.Status.Decision = &payout.Decision{Value: value, By: by, Reason: reason, At: now}
+}
+
+// checkResolve says why nothing can be resolved, nil if something can.
+func (m *machine) checkResolve() error {
+	switch {
+	case m.Status.State.Final():
+		return fmt.Errorf("the payout has ended: %s", m.Status.State)
+	case m.Status.Attention == nil:
+		return errors.New("no attention is raised, there is nothing to resolve")
+	}
+	return nil
+}
+
+// recheck brings the next call to Pike forward to now.
+func (m *machine) recheck(now time.Time) {
+	m.Hinted = m.Status.SessionID != ""
+	m.NextCall = now
+}
+
+// close ends the payout on a person's word, unless the truth just read says the opposite.
+func (m *machine) close(request payout.ResolveRequest, now time.Time) error {
+	paid := request.Action == payout.ResolveClosePaid
+	if m.Status.State.Final() {
+		if paid == (m.Status.State == payout.StateSucceeded) {
+			return nil
+		}
+		return fmt.Errorf("Pike has just settled it: %s", m.Status.State)
+	}
+	phase := m.Session.Phase
+	if paid && (phase == activities.PhaseNotPaid || phase == activities.PhaseNotStarted || phase == activities.PhaseReady) ||
+		!paid && phase == activities.PhasePaid || m.Status.SessionID == "" {
+		return fmt.Errorf("a fresh status says the opposite: session %q is %q, its payout %q", m.Status.SessionID, m.Session.SessionStatus, m.Session.PayoutStatus)
+	}
+	state := payout.StateFailed
+	switch {
+	case paid:
+		state = payout.StateSucceeded
+	case m.cancelDecided():
+		state = payout.StateCancelled
+	}
+	m.Status.Attention = nil
+	m.enter(state, now, fmt.Sprintf("%s by %s: %s (evidence: %s)", request.Action, request.By, request.Reason, request.Evidence))
+	return nil
 }
 
 // errTooLate refuses a cancellation after the one-way door.
@@ -261,11 +304,11 @@ var errTooLate = errors.New("cancellation refused: the confirm is under way")
 
 // cancelRequested takes in a Temporal cancellation. After confirm it is recorded as refused.
 func (m *machine) cancelRequested(now time.Time) error {
-	switch m.status.State {
+	switch m.Status.State {
 	case payout.StateCreating, payout.StateStarting, payout.StateAwaitingReady, payout.StateAwaitingDecision:
 		m.decide(payout.DecisionCancel, byCancellation, "", now)
 	case payout.StateConfirming, payout.StateAwaitingResult:
-		m.note(m.status.State, now, errTooLate.Error())
+		m.note(m.Status.State, now, errTooLate.Error())
 		return errTooLate
 	}
 	return nil
@@ -278,23 +321,23 @@ var attentionRank = []payout.AttentionReason{
 }
 
 func (m *machine) raise(reason payout.AttentionReason, detail string, now time.Time) {
-	current := m.status.Attention
+	current := m.Status.Attention
 	if current != nil && slices.Index(attentionRank, current.Reason) >= slices.Index(attentionRank, reason) {
 		return
 	}
-	m.status.Attention = &payout.Attention{Reason: reason, Since: now, Detail: detail}
-	m.status.UpdatedAt = now
+	m.Status.Attention = &payout.Attention{Reason: reason, Since: now, Detail: detail}
+	m.Status.UpdatedAt = now
 }
 
 func (m *machine) clear(reasons ...payout.AttentionReason) {
-	if m.status.Attention != nil && slices.Contains(reasons, m.status.Attention.Reason) {
-		m.status.Attention = nil
+	if m.Status.Attention != nil && slices.Contains(reasons, m.Status.Attention.Reason) {
+		m.Status.Attention = nil
 	}
 }
 
 // answered: Pike spoke to us.
 func (m *machine) answered() {
-	m.silentSince = time.Time{}
+	m.SilentSince = time.Time{}
 	m.clear(payout.AttentionPikeUnreachable, payout.AttentionConfigRefused)
 }
 
@@ -308,10 +351,10 @@ func (m *machine) noteSilence(failure activities.Failure, now time.Time) {
 		m.answered()
 		return
 	}
-	if m.silentSince.IsZero() {
-		m.silentSince = now
+	if m.SilentSince.IsZero() {
+		m.SilentSince = now
 	}
-	if now.Sub(m.silentSince) >= unreachableAfter {
+	if now.Sub(m.SilentSince) >= unreachableAfter {
 		m.raise(payout.AttentionPikeUnreachable, failure.Text, now)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"go.temporal.io/sdk/log"
@@ -30,8 +29,11 @@ const (
 // PayoutWorkflow carries out one payout. Its argument is a payout.Request as
 // JSON, kept raw so that a bad one gets an error which names the field. It
 // returns the final payout.Status; it fails only for a bad request.
-func PayoutWorkflow(ctx workflow.Context, rawRequest json.RawMessage) (payout.Status, error) {
-	p, err := setUp(ctx, rawRequest)
+//
+// Continued is no caller's business: it is what a run hands to the one that it
+// continues as, when a payout has waited for weeks.
+func PayoutWorkflow(ctx workflow.Context, rawRequest json.RawMessage, continued *machine) (payout.Status, error) {
+	p, err := setUp(ctx, rawRequest, continued)
 	if err != nil {
 		return payout.Status{}, temporal.NewNonRetryableApplicationError(err.Error(), payout.ErrorTypeInvalidRequest, nil)
 	}
@@ -43,6 +45,7 @@ type payoutRun struct {
 	// ctx is not cancelled with the workflow: a cancellation is one more thing to decide on.
 	ctx        workflow.Context
 	log        log.Logger
+	rawRequest json.RawMessage
 	request    payout.Request
 	origin     activities.Run
 	machine    *machine
@@ -51,6 +54,10 @@ type payoutRun struct {
 	// woken says that something arrived since the last decision.
 	woken bool
 	timer watchdog
+	// calling: a call is under way. calls counts those that have ended, lastCall is the error of the last.
+	calling  bool
+	calls    int
+	lastCall error
 }
 
 // watchdog is the one timer that bounds every wait. It outlives waits that end early: a timer
@@ -61,22 +68,27 @@ type watchdog struct {
 	cancel  workflow.CancelFunc
 }
 
-func setUp(ctx workflow.Context, rawRequest json.RawMessage) (*payoutRun, error) {
+func setUp(ctx workflow.Context, rawRequest json.RawMessage, continued *machine) (*payoutRun, error) {
 	request, err := checkedRequest(workflow.GetInfo(ctx), rawRequest)
 	if err != nil {
 		return nil, err
 	}
+	if continued == nil {
+		continued = newMachine(request, workflow.Now(ctx))
+	} else if workflow.GetInfo(ctx).ContinuedExecutionRunID == "" {
+		return nil, errors.New("start options: the workflow takes one argument, the payout request")
+	}
 	disconnected, _ := workflow.NewDisconnectedContext(ctx)
 	p := &payoutRun{
-		ctx: disconnected, request: request, machine: newMachine(request, workflow.Now(ctx)),
+		ctx: disconnected, rawRequest: rawRequest, request: request, machine: continued,
 		origin: activities.Run{OriginalRunID: originalRunID(workflow.GetInfo(ctx))},
 		log:    log.With(workflow.GetLogger(ctx), "payout_id", request.PayoutID),
 	}
-	if err := workflow.SetQueryHandler(ctx, payout.QueryStatus, func() (payout.Status, error) { return p.machine.status, nil }); err != nil {
+	if err := workflow.SetQueryHandler(ctx, payout.QueryStatus, func() (payout.Status, error) { return p.machine.Status, nil }); err != nil {
 		return nil, fmt.Errorf("setting the query handler: %w", err)
 	}
-	if err := p.handleDecide(); err != nil {
-		return nil, fmt.Errorf("setting the update handler: %w", err)
+	if err := p.handleUpdates(); err != nil {
+		return nil, fmt.Errorf("setting the update handlers: %w", err)
 	}
 	workflow.GoNamed(p.ctx, "record-signals", p.recordSignals)
 	workflow.GoNamed(p.ctx, "record-cancellation", func(own workflow.Context) { p.recordCancellation(own, ctx.Done()) })
@@ -125,6 +137,9 @@ func (p *payoutRun) run() (payout.Status, error) {
 		case finish:
 			return p.finish()
 		case wait:
+			if p.mayContinueAsNew() {
+				return payout.Status{}, workflow.NewContinueAsNewError(p.ctx, payout.WorkflowType, p.rawRequest, p.machine)
+			}
 			if err := p.wait(next); err != nil {
 				return payout.Status{}, err
 			}
@@ -134,6 +149,16 @@ func (p *payoutRun) run() (payout.Status, error) {
 	}
 }
 
+// mayContinueAsNew is true once the history has grown long, which takes a
+// payout weeks of waiting, and nothing is left unread or unanswered (hazards L8, L9).
+func (p *payoutRun) mayContinueAsNew() bool {
+	if !workflow.GetInfo(p.ctx).GetContinueAsNewSuggested() || !workflow.AllHandlersFinished(p.ctx) {
+		return false
+	}
+	p.receiveSignals(p.recordEvent)
+	return !p.woken
+}
+
 func (p *payoutRun) finish() (payout.Status, error) {
 	if err := p.publish(); err != nil {
 		return payout.Status{}, err
@@ -141,9 +166,11 @@ func (p *payoutRun) finish() (payout.Status, error) {
 	if err := workflow.Await(p.ctx, func() bool { return workflow.AllHandlersFinished(p.ctx) }); err != nil {
 		return payout.Status{}, fmt.Errorf("waiting for update handlers: %w", err)
 	}
-	p.drainSignals()
-	p.log.Info("payout ended", "state", p.machine.status.State)
-	return p.machine.status, nil
+	p.receiveSignals(func(event payout.Event) { // the truth is known, so it only must not be lost unread (hazard L8)
+		p.log.Info("webhook after the end", "type", event.Type, "payout_status", event.PayoutStatus)
+	})
+	p.log.Info("payout ended", "state", p.machine.Status.State)
+	return p.machine.Status, nil
 }
 
 func (p *payoutRun) wait(next step) error {
@@ -177,6 +204,7 @@ func (p *payoutRun) armWatchdog(next step) {
 // call executes one activity and hands its result to the machine.
 func (p *payoutRun) call(call action) {
 	settled := p.machine.calling(call)
+	p.calling = true
 	var err error
 	switch call {
 	case createSession:
@@ -190,6 +218,7 @@ func (p *payoutRun) call(call action) {
 	case readStatus:
 		err = p.readStatus()
 	}
+	p.calling, p.calls, p.lastCall = false, p.calls+1, err
 	if err == nil {
 		return
 	}
@@ -212,7 +241,7 @@ func (p *payoutRun) startPayout(settled bool) error {
 	var session activities.Session
 	request := p.request
 	request.Policy = payout.Policy{}
-	in := activities.StartInput{Run: p.origin, SessionID: p.machine.status.SessionID, Request: request, Settled: settled}
+	in := activities.StartInput{Run: p.origin, SessionID: p.machine.Status.SessionID, Request: request, Settled: settled}
 	ctx := p.sending("session/start/payout: "+p.summary(), sendScheduleToStart)
 	err := workflow.ExecuteActivity(ctx, p.activities.StartPayout, in).Get(p.ctx, &session)
 	if err == nil {
@@ -225,7 +254,7 @@ func (p *payoutRun) confirmSession(settled bool) error {
 	var result activities.SendResult
 	in := p.sessionInput()
 	in.Settled = settled
-	ctx := p.sending("session/confirm: "+p.summary(), min(sendScheduleToStart, p.machine.deadline.Sub(p.now())))
+	ctx := p.sending("session/confirm: "+p.summary(), min(sendScheduleToStart, p.machine.Status.Deadline.Sub(p.now())))
 	err := workflow.ExecuteActivity(ctx, p.activities.ConfirmSession, in).Get(p.ctx, &result)
 	if err == nil {
 		p.machine.confirmed(result, p.now())
@@ -236,7 +265,7 @@ func (p *payoutRun) confirmSession(settled bool) error {
 func (p *payoutRun) cancelSession() error {
 	var result activities.SendResult
 	in := p.sessionInput()
-	in.Send = p.machine.cancelSends
+	in.Send = p.machine.CancelSends
 	ctx := p.sending("session/cancel: "+p.summary(), sendScheduleToStart)
 	err := workflow.ExecuteActivity(ctx, p.activities.CancelSession, in).Get(p.ctx, &result)
 	if err == nil {
@@ -271,7 +300,7 @@ func (p *payoutRun) sending(summary string, scheduleToStart time.Duration) workf
 }
 
 func (p *payoutRun) sessionInput() activities.SessionInput {
-	return activities.SessionInput{Run: p.origin, SessionID: p.machine.status.SessionID, Order: activities.OrderOf(p.request)}
+	return activities.SessionInput{Run: p.origin, SessionID: p.machine.Status.SessionID, Order: activities.OrderOf(p.request)}
 }
 
 func (p *payoutRun) summary() string { return p.request.AmountDetails.String() }
@@ -303,12 +332,10 @@ func (p *payoutRun) recordEvent(event payout.Event) {
 	p.wake()
 }
 
-// drainSignals reads what arrived in the closing workflow task; the truth is known, so it only must not be lost unread (hazard L8).
-func (p *payoutRun) drainSignals() {
+// receiveSignals takes what has arrived and no coroutine has read yet.
+func (p *payoutRun) receiveSignals(handle func(payout.Event)) {
 	for _, name := range signalNames {
-		p.eachEvent(workflow.GetSignalChannel(p.ctx, name), func(event payout.Event) {
-			p.log.Info("webhook after the end", "type", event.Type, "payout_status", event.PayoutStatus)
-		})
+		p.eachEvent(workflow.GetSignalChannel(p.ctx, name), handle)
 	}
 }
 
@@ -329,32 +356,4 @@ func (p *payoutRun) recordCancellation(ctx workflow.Context, cancelled workflow.
 		p.log.Warn(err.Error())
 	}
 	p.wake()
-}
-
-func (p *payoutRun) handleDecide() error {
-	options := workflow.UpdateHandlerOptions{
-		Description: `confirm or cancel: {"decision": "confirm"|"cancel", "by": "<who>", "reason": "<why>"}`,
-		Validator:   p.validateDecide,
-	}
-	return workflow.SetUpdateHandlerWithOptions(p.ctx, payout.UpdateDecide, p.decide, options)
-}
-
-func (p *payoutRun) validateDecide(_ workflow.Context, request payout.DecideRequest) error {
-	if request.Decision != payout.DecisionConfirm && request.Decision != payout.DecisionCancel {
-		return temporal.NewNonRetryableApplicationError(
-			fmt.Sprintf(`decision: must be "confirm" or "cancel", not %q`, request.Decision), payout.ErrorTypeInvalidDecision, nil)
-	}
-	if strings.TrimSpace(request.By) == "" {
-		return temporal.NewNonRetryableApplicationError("by: say who decides", payout.ErrorTypeInvalidDecision, nil)
-	}
-	if err := p.machine.checkDecision(request); err != nil {
-		return temporal.NewNonRetryableApplicationError(err.Error(), payout.ErrorTypeDecisionRefused, nil)
-	}
-	return nil
-}
-
-func (p *payoutRun) decide(_ workflow.Context, request payout.DecideRequest) (payout.Status, error) {
-	p.machine.decideBy(request, p.now())
-	p.wake()
-	return p.machine.status, nil
 }

@@ -10,9 +10,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
 
 	"pikepayouts/activities"
 	"pikepayouts/payout"
@@ -28,10 +30,12 @@ type harness struct {
 	pike *fakePike
 }
 
-func newHarness(t *testing.T) *harness {
+func newHarness(t *testing.T) *harness { return newHarnessWith(t, newFakePike()) }
+
+func newHarnessWith(t *testing.T, pike *fakePike) *harness {
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
-	h := &harness{t: t, env: suite.NewTestWorkflowEnvironment(), pike: newFakePike()}
+	h := &harness{t: t, env: suite.NewTestWorkflowEnvironment(), pike: pike}
 	h.env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: payout.WorkflowID("p1"), TaskQueue: payout.DefaultTaskQueue})
 	worker.Register(h.env, activities.New(h.pike, nil))
 	h.env.SetTestTimeout(time.Minute)
@@ -463,6 +467,131 @@ func TestTemporalCancellation(t *testing.T) {
 		require.Equal(t, payout.StateSucceeded, status.State)
 		require.Equal(t, payout.AttentionPaidWithoutConfirm, attention(status))
 	})
+}
+
+func (h *harness) resolve(after time.Duration, action string) *updateResult {
+	result := &updateResult{}
+	h.at(after, func() {
+		h.env.UpdateWorkflow(payout.UpdateResolve, action+after.String(), result,
+			payout.ResolveRequest{Action: action, By: "ann", Reason: "support says so", Evidence: "ticket 17"})
+	})
+	return result
+}
+
+func TestResolve(t *testing.T) {
+	unresolvedAfterConfirm := func(t *testing.T) *harness {
+		h := newHarness(t)
+		h.pikeTurns(second, ready, payout.SignalReadyToConfirm)
+		h.pikeTurns(3*second, unresolved, payout.SignalPaymentFinished)
+		return h
+	}
+	t.Run("close_paid", func(t *testing.T) {
+		h := unresolvedAfterConfirm(t)
+		closing := h.resolve(time.Hour, payout.ResolveClosePaid)
+		status := h.run(request())
+		require.NoError(t, closing.err)
+		require.Equal(t, payout.StateSucceeded, status.State)
+		require.Contains(t, status.Transitions[len(status.Transitions)-1].Why, "ticket 17")
+		require.Empty(t, attention(status))
+	})
+	t.Run("close_not_paid", func(t *testing.T) {
+		h := unresolvedAfterConfirm(t)
+		closing := h.resolve(time.Hour, payout.ResolveCloseNotPaid)
+		require.Equal(t, payout.StateFailed, h.run(request()).State)
+		require.NoError(t, closing.err)
+	})
+	t.Run("a fresh status beats the person", func(t *testing.T) {
+		h := unresolvedAfterConfirm(t)
+		h.pikeTurns(time.Hour, paid, "") // no webhook: only the fresh read can know
+		closing := h.resolve(time.Hour+second, payout.ResolveCloseNotPaid)
+		status := h.run(request())
+		require.Equal(t, payout.StateSucceeded, status.State)
+		require.ErrorContains(t, closing.err, "Pike has just settled it: succeeded")
+	})
+	t.Run("not without an answer from Pike", func(t *testing.T) {
+		h := unresolvedAfterConfirm(t)
+		h.at(time.Hour, func() { h.pike.failing("status", 8, fakeError{err: unknownError("status")}) })
+		closing := h.resolve(time.Hour+second, payout.ResolveClosePaid)
+		h.pikeTurns(10*time.Hour, notPaid, "")
+		require.Equal(t, payout.StateFailed, h.run(request()).State)
+		require.ErrorContains(t, closing.err, "no fresh status")
+	})
+	t.Run("recheck", func(t *testing.T) {
+		h := unresolvedAfterConfirm(t)
+		h.pikeTurns(10*time.Hour, paid, "")
+		h.resolve(10*time.Hour+second, payout.ResolveRecheck)
+		h.at(10*time.Hour+minute, func() { require.True(t, h.env.IsWorkflowCompleted(), "no poll was due for an hour") })
+		require.Equal(t, payout.StateSucceeded, h.run(request()).State)
+	})
+	t.Run("only with attention", func(t *testing.T) {
+		h := newHarness(t)
+		early := h.resolve(second, payout.ResolveClosePaid)
+		h.pikeTurns(minute, notPaid, payout.SignalPaymentFinished)
+		h.run(request())
+		require.ErrorContains(t, early.err, "no attention is raised")
+	})
+	t.Run("paid is refused while Pike waits for confirm", func(t *testing.T) {
+		h := newHarness(t)
+		h.pike.failing("confirm", 1000, fakeError{err: unknownError("confirm")})
+		h.pikeTurns(second, ready, payout.SignalReadyToConfirm)
+		closing := h.resolve(2*time.Hour, payout.ResolveClosePaid)
+		h.pikeTurns(240*minute, notPaid, "")
+		require.Equal(t, payout.StateFailed, h.run(request()).State)
+		require.ErrorContains(t, closing.err, "a fresh status says the opposite")
+	})
+	t.Run("malformed", func(t *testing.T) {
+		h := unresolvedAfterConfirm(t)
+		results := map[string]*updateResult{}
+		for want, r := range map[string]payout.ResolveRequest{
+			"action:": {Action: "close", By: "ann"}, "by:": {Action: payout.ResolveRecheck},
+			"evidence": {Action: payout.ResolveClosePaid, By: "ann", Reason: "x"},
+		} {
+			results[want] = &updateResult{}
+			h.at(minute, func() { h.env.UpdateWorkflow(payout.UpdateResolve, want, results[want], r) })
+		}
+		h.pikeTurns(time.Hour, notPaid, payout.SignalPaymentFinished)
+		h.run(request())
+		for want, result := range results {
+			require.ErrorContains(t, result.err, want)
+		}
+	})
+}
+
+// TestAParkedPayoutContinuesAsNew: the next run knows everything, also a webhook that came last (hazards L8, L9).
+func TestAParkedPayoutContinuesAsNew(t *testing.T) {
+	first := newHarness(t)
+	first.pikeTurns(second, ready, payout.SignalReadyToConfirm)
+	first.pikeTurns(3*second, unresolved, payout.SignalPaymentFinished)
+	first.at(20*24*time.Hour, func() { first.env.SetContinueAsNewSuggested(true) })
+	first.env.ExecuteWorkflow(payout.WorkflowType, request())
+	var next *workflow.ContinueAsNewError
+	require.ErrorAs(t, first.env.GetWorkflowError(), &next)
+
+	var raw, snapshot json.RawMessage
+	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &raw, &snapshot))
+	continued := newHarnessWith(t, first.pike)
+	continued.env.SetContinuedExecutionRunID("first")
+	continued.env.SetStartTime(first.env.Now())
+	continued.statusAt(minute, func(status payout.Status) {
+		require.Equal(t, payout.AttentionUnresolvedError, attention(status))
+		require.Equal(t, payout.StateAwaitingResult, status.State)
+	})
+	continued.pikeTurns(2*time.Hour, paid, "")
+	continued.env.ExecuteWorkflow(payout.WorkflowType, raw, snapshot)
+	require.NoError(t, second.env.GetWorkflowError())
+	var status payout.Status
+	require.NoError(t, second.env.GetWorkflowResult(&status))
+	require.Equal(t, payout.StateSucceeded, status.State)
+	require.Empty(t, attention(status))
+	require.Equal(t, 1, first.pike.count("confirm"))
+	require.Equal(t, "creating starting awaiting_ready confirming awaiting_result succeeded", states(status))
+}
+
+func TestASecondArgumentFromACallerIsRefused(t *testing.T) {
+	h := newHarness(t)
+	h.env.ExecuteWorkflow(payout.WorkflowType, request(), json.RawMessage(`{"status":{"state":"confirming"}}`))
+	require.ErrorContains(t, h.env.GetWorkflowError(), "takes one argument")
+	require.Empty(t, h.pike.calls)
 }
 
 func TestAutoConfirmAtPikeIsTheTruthAndFlagged(t *testing.T) {

@@ -1,0 +1,98 @@
+package workflows
+
+import (
+	"errors"
+	"fmt"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"pikepayouts/payout"
+)
+
+// handleUpdates registers what people can do to a payout.
+func (p *payoutRun) handleUpdates() error {
+	err := workflow.SetUpdateHandlerWithOptions(p.ctx, payout.UpdateDecide, p.decide, workflow.UpdateHandlerOptions{
+		Description: `confirm or cancel: {"decision": "confirm"|"cancel", "by": "<who>", "reason": "<why>"}`,
+		Validator:   p.validateDecide,
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", payout.UpdateDecide, err)
+	}
+	err = workflow.SetUpdateHandlerWithOptions(p.ctx, payout.UpdateResolve, p.resolve, workflow.UpdateHandlerOptions{
+		Description: `attention: {"action": "recheck"|"close_paid"|"close_not_paid", "by": "<who>", "reason": "<why>", "evidence": "<where from>"}`,
+		Validator:   p.validateResolve,
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", payout.UpdateResolve, err)
+	}
+	return nil
+}
+
+func (p *payoutRun) validateDecide(_ workflow.Context, request payout.DecideRequest) error {
+	if err := request.Validate(); err != nil {
+		return refuse(payout.ErrorTypeInvalidDecision, err)
+	}
+	if err := p.machine.checkDecision(request); err != nil {
+		return refuse(payout.ErrorTypeDecisionRefused, err)
+	}
+	return nil
+}
+
+func (p *payoutRun) decide(_ workflow.Context, request payout.DecideRequest) (payout.Status, error) {
+	p.machine.decideBy(request, p.now())
+	p.wake()
+	return p.machine.Status, nil
+}
+
+func (p *payoutRun) validateResolve(_ workflow.Context, request payout.ResolveRequest) error {
+	if err := request.Validate(); err != nil {
+		return refuse(payout.ErrorTypeInvalidResolve, err)
+	}
+	if err := p.machine.checkResolve(); err != nil {
+		return refuse(payout.ErrorTypeResolveRefused, err)
+	}
+	return nil
+}
+
+// resolve first lets the payout speak to Pike once more: a person's word never
+// beats a fresh status (hazard A21).
+func (p *payoutRun) resolve(ctx workflow.Context, request payout.ResolveRequest) (payout.Status, error) {
+	// The handler's context is cancelled with the workflow; a payout is not.
+	ctx, _ = workflow.NewDisconnectedContext(ctx)
+	if err := p.freshCall(ctx); err != nil {
+		return payout.Status{}, err
+	}
+	if request.Action == payout.ResolveRecheck {
+		return p.machine.Status, nil
+	}
+	if p.lastCall != nil {
+		return payout.Status{}, refuse(payout.ErrorTypeResolveRefused, fmt.Errorf("Pike gave no fresh status to check against: %w", p.lastCall))
+	}
+	if p.calling { // a send must not meet a closed payout
+		return payout.Status{}, refuse(payout.ErrorTypeResolveRefused, errors.New("Pike is being called at this moment; try again"))
+	}
+	if err := p.machine.close(request, p.now()); err != nil {
+		return payout.Status{}, refuse(payout.ErrorTypeResolveRefused, err)
+	}
+	p.wake()
+	return p.machine.Status, nil
+}
+
+// freshCall waits for the end of a call that began after now.
+func (p *payoutRun) freshCall(ctx workflow.Context) error {
+	seen := p.calls
+	if p.calling {
+		seen++
+	}
+	p.machine.recheck(p.now())
+	p.wake()
+	if err := workflow.Await(ctx, func() bool { return p.calls > seen || p.machine.Status.State.Final() }); err != nil {
+		return fmt.Errorf("waiting for Pike: %w", err)
+	}
+	return nil
+}
+
+func refuse(errorType string, err error) error {
+	return temporal.NewNonRetryableApplicationError(err.Error(), errorType, nil)
+}
