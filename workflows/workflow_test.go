@@ -578,9 +578,9 @@ func TestAParkedPayoutContinuesAsNew(t *testing.T) {
 	})
 	continued.pikeTurns(2*time.Hour, paid, "")
 	continued.env.ExecuteWorkflow(payout.WorkflowType, raw, snapshot)
-	require.NoError(t, second.env.GetWorkflowError())
+	require.NoError(t, continued.env.GetWorkflowError())
 	var status payout.Status
-	require.NoError(t, second.env.GetWorkflowResult(&status))
+	require.NoError(t, continued.env.GetWorkflowResult(&status))
 	require.Equal(t, payout.StateSucceeded, status.State)
 	require.Empty(t, attention(status))
 	require.Equal(t, 1, first.pike.count("confirm"))
