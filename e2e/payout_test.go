@@ -163,3 +163,25 @@ func TestSameIDStartsOnce(t *testing.T) {
 	_, err := s.starter.Start(testContext(t), other)
 	require.ErrorIs(t, err, starter.ErrConflict)
 }
+
+// TestAPersonResolvesWhatPikeLeavesOpen: session error stays for ever, until a person closes the payout with evidence.
+func TestAPersonResolvesWhatPikeLeavesOpen(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, stackOptions{})
+	r := order(t, pikesim.PresetDeclinedWithError)
+	s.start(r)
+	require.Eventually(t, func() bool {
+		status, err := s.starter.Get(testContext(t), r.PayoutID)
+		return err == nil && attention(status) == payout.AttentionUnresolvedError
+	}, time.Minute, 50*time.Millisecond)
+	rechecked, err := s.starter.Resolve(testContext(t), r.PayoutID, payout.ResolveRequest{Action: payout.ResolveRecheck, By: "ann"})
+	require.NoError(t, err)
+	require.Equal(t, payout.StateAwaitingResult, rechecked.State)
+	closed, err := s.starter.Resolve(testContext(t), r.PayoutID,
+		payout.ResolveRequest{Action: payout.ResolveCloseNotPaid, By: "ann", Reason: "support", Evidence: "ticket 17"})
+	require.NoError(t, err)
+	require.Equal(t, payout.StateFailed, closed.State)
+	require.Equal(t, payout.StateFailed, s.wait(r).State)
+	_, err = s.starter.Resolve(testContext(t), r.PayoutID, payout.ResolveRequest{Action: payout.ResolveRecheck, By: "ann"})
+	require.ErrorIs(t, err, starter.ErrResolveRefused)
+}

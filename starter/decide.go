@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
@@ -13,6 +14,10 @@ import (
 
 	"pikepayouts/payout"
 )
+
+// resolveTimeout bounds Resolve where the caller set no deadline: a call of the
+// workflow that is under way, and the retries of the fresh status read.
+const resolveTimeout = 3 * time.Minute
 
 // Confirm decides that the payout may be paid, in the name of by. It returns
 // the status after the decision. Errors: ErrDecisionRefused, ErrNotFound, ErrNoWorker.
@@ -25,22 +30,38 @@ func (s *Starter) Cancel(ctx context.Context, payoutID, by, reason string) (payo
 	return s.decide(ctx, payoutID, payout.DecideRequest{Decision: payout.DecisionCancel, By: by, Reason: reason})
 }
 
+// Resolve acts on a payout that has attention raised. It returns the status
+// after a fresh answer of Pike. Errors: ErrResolveRefused, ErrNotFound, ErrNoWorker.
+func (s *Starter) Resolve(ctx context.Context, payoutID string, request payout.ResolveRequest) (payout.Status, error) {
+	if err := request.Validate(); err != nil {
+		return payout.Status{}, fmt.Errorf("resolve payout %s: %w", payoutID, err)
+	}
+	if _, has := ctx.Deadline(); !has { // it speaks to Pike first, which may take a few attempts
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, resolveTimeout)
+		defer cancel()
+	}
+	return s.update(ctx, payoutID, request, client.UpdateWorkflowOptions{UpdateName: payout.UpdateResolve}, request.Action)
+}
+
 func (s *Starter) decide(ctx context.Context, payoutID string, request payout.DecideRequest) (payout.Status, error) {
+	ctx, cancel := withAnswerTimeout(ctx)
+	defer cancel()
+	return s.update(ctx, payoutID, request, client.UpdateWorkflowOptions{UpdateName: payout.UpdateDecide, UpdateID: updateID(request)}, request.Decision)
+}
+
+func (s *Starter) update(ctx context.Context, payoutID string, request any, options client.UpdateWorkflowOptions, verb string) (payout.Status, error) {
 	if err := checkID(payoutID); err != nil {
 		return payout.Status{}, err
 	}
-	ctx, cancel := withAnswerTimeout(ctx)
-	defer cancel()
-	handle, err := s.client.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
-		WorkflowID: payout.WorkflowID(payoutID), UpdateName: payout.UpdateDecide, UpdateID: updateID(request),
-		Args: []any{request}, WaitForStage: client.WorkflowUpdateStageCompleted,
-	})
+	options.WorkflowID, options.Args, options.WaitForStage = payout.WorkflowID(payoutID), []any{request}, client.WorkflowUpdateStageCompleted
+	handle, err := s.client.UpdateWorkflow(ctx, options)
 	var status payout.Status
 	if err == nil {
 		err = handle.Get(ctx, &status)
 	}
 	if err != nil {
-		return payout.Status{}, fmt.Errorf("%s payout %s: %w", request.Decision, payoutID, s.decisionError(ctx, payoutID, err))
+		return payout.Status{}, fmt.Errorf("%s payout %s: %w", verb, payoutID, s.updateError(ctx, payoutID, options.UpdateName, err))
 	}
 	return status, nil
 }
@@ -51,10 +72,13 @@ func updateID(request payout.DecideRequest) string {
 	return "decide:" + hex.EncodeToString(sum[:8])
 }
 
-func (s *Starter) decisionError(ctx context.Context, payoutID string, err error) error {
-	var refused *temporal.ApplicationError
-	if errors.As(err, &refused) && refused.Type() == payout.ErrorTypeDecisionRefused {
-		return fmt.Errorf("%w: %s", ErrDecisionRefused, refused.Message())
+// refusals are the errors of a refused update, by the ApplicationError type that the workflow gives it.
+var refusals = map[string]error{payout.ErrorTypeDecisionRefused: ErrDecisionRefused, payout.ErrorTypeResolveRefused: ErrResolveRefused}
+
+func (s *Starter) updateError(ctx context.Context, payoutID, update string, err error) error {
+	var application *temporal.ApplicationError
+	if errors.As(err, &application) && refusals[application.Type()] != nil {
+		return fmt.Errorf("%w: %s", refusals[application.Type()], application.Message())
 	}
 	var gone *serviceerror.NotFound
 	if !errors.As(err, &gone) {
@@ -66,6 +90,9 @@ func (s *Starter) decisionError(ctx context.Context, payoutID string, err error)
 	}
 	if info.GetCloseTime() == nil {
 		return err
+	}
+	if update == payout.UpdateResolve {
+		return fmt.Errorf("%w: the payout has ended", ErrResolveRefused)
 	}
 	return fmt.Errorf("%w: the payout has ended", ErrDecisionRefused)
 }

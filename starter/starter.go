@@ -26,6 +26,8 @@ var (
 	ErrNotFound = errors.New("no such payout")
 	// ErrDecisionRefused: the decision came too late or was made before; the error says which.
 	ErrDecisionRefused = errors.New("decision refused")
+	// ErrResolveRefused: nothing is to be resolved, or Pike's fresh status says otherwise; the error says which.
+	ErrResolveRefused = errors.New("resolve refused")
 	// ErrNoWorker: the payout is running, but no worker answered in time. Nothing is lost; try again.
 	ErrNoWorker = errors.New("no worker answered; is `payouts worker` running on the payout's task queue?")
 	// ErrNoResult: the run was ended from outside (terminated, reset) or failed, so it has no result.

@@ -354,6 +354,16 @@ func TestUnreachableIsNotUnknown(t *testing.T) {
 	}
 }
 
+// TestWaitAndTheClockOfGRPC: gRPC may see the deadline pass a moment before ctx does.
+func TestWaitAndTheClockOfGRPC(t *testing.T) {
+	c, run := &mocks.Client{}, &mocks.WorkflowRun{}
+	c.On("DescribeWorkflowExecution", mock.Anything, "payout/p1", "").Return(&workflowservice.DescribeWorkflowExecutionResponse{}, nil)
+	c.On("GetWorkflow", mock.Anything, "payout/p1", "").Return(run)
+	run.On("Get", mock.Anything, mock.Anything).Return(serviceerror.NewDeadlineExceeded("context deadline exceeded"))
+	_, err := starter.New(c, starter.Options{}).Wait(ctxOf(t, time.Hour), "p1")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
 // TestUpdateIDs: the id is what makes a repeat harmless and another decision heard.
 func TestUpdateIDs(t *testing.T) {
 	var ids []string

@@ -98,13 +98,20 @@ func (m *machine) sessionText() string {
 }
 
 func possibleActions(status payout.Status) string {
+	var actions []string
 	switch {
 	case status.State.Final():
 		return ""
 	case status.Decision == nil:
-		return fmt.Sprintf("`payouts confirm %[1]s --by you` or `payouts cancel %[1]s --by you`", status.PayoutID)
+		actions = append(actions, fmt.Sprintf("`payouts confirm %[1]s --by you` or `payouts cancel %[1]s --by you`", status.PayoutID))
 	}
-	return "wait; the decision is made"
+	if status.Attention != nil {
+		actions = append(actions, fmt.Sprintf("`payouts resolve %s --action recheck`", status.PayoutID))
+	}
+	if len(actions) == 0 {
+		return "wait; the decision is made"
+	}
+	return strings.Join(actions, "; ")
 }
 
 func clock(t time.Time) string { return t.UTC().Format(time.DateTime + " MST") }

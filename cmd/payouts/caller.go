@@ -19,6 +19,7 @@ type payouts interface {
 	Wait(ctx context.Context, payoutID string) (payout.Status, error)
 	Confirm(ctx context.Context, payoutID, by, reason string) (payout.Status, error)
 	Cancel(ctx context.Context, payoutID, by, reason string) (payout.Status, error)
+	Resolve(ctx context.Context, payoutID string, request payout.ResolveRequest) (payout.Status, error)
 	List(ctx context.Context, filter starter.Filter) iter.Seq2[starter.Summary, error]
 }
 

@@ -36,6 +36,7 @@ type fakePayouts struct {
 	decision, by string
 	reason       string
 	filter       starter.Filter
+	resolve      payout.ResolveRequest
 }
 
 func (f *fakePayouts) Start(_ context.Context, request payout.Request) (starter.Started, error) {
@@ -53,6 +54,11 @@ func (f *fakePayouts) Confirm(_ context.Context, _, by, reason string) (payout.S
 
 func (f *fakePayouts) Cancel(_ context.Context, _, by, reason string) (payout.Status, error) {
 	f.decision, f.by, f.reason = payout.DecisionCancel, by, reason
+	return f.status, f.err
+}
+
+func (f *fakePayouts) Resolve(_ context.Context, _ string, request payout.ResolveRequest) (payout.Status, error) {
+	f.resolve = request
 	return f.status, f.err
 }
 
@@ -278,6 +284,26 @@ func TestStatusJSON(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(got.stdout), &status))
 	require.Equal(t, want.State, status.State)
 	require.Len(t, status.Transitions, 2)
+}
+
+func TestResolve(t *testing.T) {
+	fake := &fakePayouts{status: testStatus()}
+	got := runFake(t, fake, "", "resolve", "inv-1", "--action", "close_paid", "--by", "ann", "--reason", "settled", "--evidence", "ticket 17")
+	require.Equal(t, exitDone, got.code, got.stderr)
+	require.Equal(t, payout.ResolveRequest{Action: payout.ResolveClosePaid, By: "ann", Reason: "settled", Evidence: "ticket 17"}, fake.resolve)
+
+	for want, arguments := range map[string][]string{
+		"--action":             {"--action", "close"},
+		"--reason, --evidence": {"--action", "close_not_paid", "--reason", "settled"},
+		"--by":                 {"--action", "recheck", "--by", " "},
+	} {
+		got := runFake(t, &fakePayouts{}, "", append([]string{"resolve", "inv-1"}, arguments...)...)
+		require.Equal(t, exitUsage, got.code)
+		require.Contains(t, got.stderr, want)
+	}
+	refused := runFake(t, &fakePayouts{err: fmt.Errorf("%w: Pike says paid", starter.ErrResolveRefused)}, "", "resolve", "inv-1", "--action", "recheck")
+	require.Equal(t, exitFailed, refused.code)
+	require.Contains(t, refused.stderr, "Pike says paid")
 }
 
 func TestColoursKeepColumns(t *testing.T) {

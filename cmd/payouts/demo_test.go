@@ -161,6 +161,10 @@ func TestDemo(t *testing.T) {
 
 // TestPlainDemo ends by itself. It runs within the test, where no death of a process tidies up after it.
 func TestPlainDemo(t *testing.T) {
+	// With its usual port taken the Web UI gets a random one, which nobody else opens right after.
+	if taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:8233"); err == nil {
+		defer func() { _ = taken.Close() }()
+	}
 	result := runWith(t.Context(), nil, "demo", "--dir", filepath.Join(t.TempDir(), "dev"), "--temporal", temporalCLI(t))
 	require.Equal(t, exitDone, result.code, result.stderr)
 	_, after, _ := strings.Cut(result.stdout, "Web UI: http://")

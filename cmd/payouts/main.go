@@ -72,7 +72,8 @@ func (a *app) rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddGroup(&cobra.Group{ID: groupPayouts, Title: "Payouts:"}, &cobra.Group{ID: groupProcesses, Title: "Processes:"},
 		&cobra.Group{ID: groupTools, Title: "Tools:"})
-	addCommands(root, groupPayouts, a.startCommand(), a.statusCommand(), a.waitCommand(), a.listCommand(), a.confirmCommand(), a.cancelCommand())
+	addCommands(root, groupPayouts, a.startCommand(), a.statusCommand(), a.waitCommand(), a.listCommand(), a.confirmCommand(), a.cancelCommand(),
+		a.resolveCommand())
 	addCommands(root, groupProcesses, a.demoCommand(), a.workerCommand(), a.gatewayCommand(), a.simulatorCommand())
 	addCommands(root, groupTools, a.setupCommand(), a.tokenInfoCommand(), a.keygenCommand(), a.versionCommand(), a.healthcheckCommand())
 	return root
