@@ -25,6 +25,8 @@ const (
 	localhost = "127.0.0.1"
 	// temporalUpTime bounds the server's start; it takes about a second.
 	temporalUpTime = 30 * time.Second
+	// temporalAttempts: between looking for a free port and the server taking it, another program may.
+	temporalAttempts = 3
 	// temporalStopTime is how long the server may take to end by itself.
 	temporalStopTime = 10 * time.Second
 )
@@ -96,6 +98,16 @@ type temporalServer struct {
 
 // startTemporal starts a dev server. fail is called if it ends before it is stopped.
 func startTemporal(ctx context.Context, binary string, ports *portPicker, folder string, keep bool, fail context.CancelCauseFunc) (*temporalServer, error) {
+	for attempt := 1; ; attempt++ {
+		server, err := tryTemporal(ctx, binary, ports, folder, keep, fail)
+		if err == nil || attempt == temporalAttempts || ctx.Err() != nil {
+			return server, err
+		}
+		ports.say("It ended at once; trying again, in case somebody else took a port in that moment\n")
+	}
+}
+
+func tryTemporal(ctx context.Context, binary string, ports *portPicker, folder string, keep bool, fail context.CancelCauseFunc) (*temporalServer, error) {
 	server := &temporalServer{}
 	var err error
 	if server.port, err = ports.pick(ctx, "Temporal", 7233); err != nil {
@@ -113,14 +125,16 @@ func startTemporal(ctx context.Context, binary string, ports *portPicker, folder
 	command := exec.Command(binary, temporalArguments(server, folder, keep)...) //nolint:gosec,noctx // the caller's own program; stop ends it, politely
 	command.Env = withoutTemporal(os.Environ())
 	command.Stdout, command.Stderr = logFile, logFile
-	server.child, err = startChild(command, func(error) { fail(fmt.Errorf("the Temporal server ended; see %s", logPath)) })
+	alive, ended := context.WithCancelCause(ctx)
+	server.child, err = startChild(command, func(error) { ended(fmt.Errorf("the Temporal server ended; see %s", logPath)) })
 	if err != nil {
 		return nil, err
 	}
-	if err := waitForTemporal(ctx, server.address()); err != nil {
+	if err := waitForTemporal(alive, server.address()); err != nil {
 		server.child.stop()
 		return nil, fmt.Errorf("starting the Temporal server (see %s): %w", logPath, err)
 	}
+	context.AfterFunc(alive, func() { fail(context.Cause(alive)) })
 	return server, nil
 }
 

@@ -76,6 +76,7 @@ func (d *demoProcess) readUntil(text string) string {
 			return said.String()
 		}
 	}
+	_ = d.command.Wait() // else stderr is still being written
 	require.Fail(d.t, "the demo never said "+text, said.String()+d.stderr.String())
 	return ""
 }
@@ -210,6 +211,16 @@ func TestDemoEndsWithItsServer(t *testing.T) {
 	}
 	require.Equal(t, exitFailed, d.end())
 	require.Contains(t, d.stderr.String(), "the Temporal server ended; see ")
+}
+
+// TestDemoTriesAgain: a server that cannot start, as for a port that was taken in that moment, is started again.
+func TestDemoTriesAgain(t *testing.T) {
+	broken := filepath.Join(t.TempDir(), "temporal")
+	require.NoError(t, os.WriteFile(broken, []byte("#!/bin/sh\nexit 1\n"), 0o700)) //nolint:gosec // a program
+	result := runWith(t.Context(), nil, "demo", "--dir", filepath.Join(t.TempDir(), "dev"), "--temporal", broken)
+	require.Equal(t, exitFailed, result.code)
+	require.Equal(t, temporalAttempts-1, strings.Count(result.stdout, "trying again"))
+	require.Contains(t, result.stderr, "the Temporal server ended; see ")
 }
 
 func TestDemoWithoutTemporal(t *testing.T) {
