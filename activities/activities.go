@@ -25,20 +25,22 @@ type Pike interface {
 	SessionStatus(ctx context.Context, sessionID string) (pike.Session, error)
 }
 
-// EarlierSession finds the session that an earlier run of a reset workflow
-// made, "" if none did. See NewEarlierSession.
-type EarlierSession func(ctx context.Context, workflowID, runID string) (string, error)
+// Runs tells of the runs of a workflow id what an activity cannot know by itself. See NewRuns.
+type Runs interface {
+	// EarlierSession finds the session that another run made, "" if none did.
+	EarlierSession(ctx context.Context, workflowID, runID string) (string, error)
+	// ResetAt is when the run was made by a reset, zero if it was not.
+	ResetAt(ctx context.Context, workflowID, runID string) (time.Time, error)
+}
 
 // Activities is registered with the worker as a whole; its methods are the activities.
 type Activities struct {
-	pike           Pike
-	earlierSession EarlierSession
+	pike Pike
+	runs Runs
 }
 
 // New returns the activities over a client of Pike.
-func New(client Pike, earlierSession EarlierSession) *Activities {
-	return &Activities{pike: client, earlierSession: earlierSession}
-}
+func New(client Pike, runs Runs) *Activities { return &Activities{pike: client, runs: runs} }
 
 // Order is what every reading of a session is compared with (hazard A22).
 type Order struct {
@@ -64,17 +66,14 @@ func (r Run) isReset(info activity.Info) bool {
 	return info.WorkflowExecution.RunID != r.OriginalRunID
 }
 
-// mayHaveBeenSent says whether an earlier send of the same call may be in
-// flight: an operator raised the attempts of this activity (hazard A12), or
-// the run was reset and nobody has waited since (hazard A11).
-func (r Run) mayHaveBeenSent(info activity.Info, settled bool) bool {
-	return info.Attempt > 1 || r.isReset(info) && !settled
-}
-
 // CreateInput is the argument of CreateSession.
 type CreateInput struct {
 	Run
 	PayoutID string `json:"payout_id"`
+	// Unguarded: the run was not started by package starter, so Temporal may have let an ended payout's id start again (hazard A13).
+	Unguarded bool `json:"unguarded,omitempty"`
+	// AdoptOnly asks for the session of another run and makes none.
+	AdoptOnly bool `json:"adopt_only,omitempty"`
 }
 
 // StartInput is the argument of StartPayout. The request's policy is not used.
@@ -82,8 +81,8 @@ type StartInput struct {
 	Run
 	SessionID string         `json:"session_id"`
 	Request   payout.Request `json:"request"`
-	// Settled: see SessionInput.
-	Settled bool `json:"settled,omitempty"`
+	// SettledSince: see SessionInput.
+	SettledSince time.Time `json:"settled_since,omitzero"`
 }
 
 // SessionInput is the argument of ConfirmSession, CancelSession and SessionStatus.
@@ -91,9 +90,9 @@ type SessionInput struct {
 	Run
 	SessionID string `json:"session_id"`
 	Order     Order  `json:"order"`
-	// Settled says that the workflow has waited until no earlier send of this
-	// call can still be in flight. Not used by SessionStatus.
-	Settled bool `json:"settled,omitempty"`
+	// SettledSince says that the workflow has waited from then on until no
+	// earlier send of this call could be in flight; zero if it has not. Not used by SessionStatus.
+	SettledSince time.Time `json:"settled_since,omitzero"`
 	// Send counts the sends of CancelSession, from 1; each gets a key of its own.
 	Send int `json:"send,omitempty"`
 }
@@ -105,18 +104,23 @@ type SendResult struct {
 	Sent bool `json:"sent"`
 }
 
-// CreateSession makes a session, or in a reset run adopts the one that an
-// earlier run made (design §4.5). Repeats cost an empty session each, no money.
+// CreateSession makes a session, or adopts the one that another run of the
+// payout made: in a reset run (design §4.5), or where the id may have been
+// started before. Repeats cost an empty session each, no money. A zero Session
+// means that there was none to adopt.
 func (a *Activities) CreateSession(ctx context.Context, in CreateInput) (Session, error) {
 	info := activity.GetInfo(ctx)
-	if in.isReset(info) {
-		adopted, err := a.earlierSession(ctx, info.WorkflowExecution.ID, info.WorkflowExecution.RunID)
+	if in.isReset(info) || in.Unguarded {
+		adopted, err := a.runs.EarlierSession(ctx, info.WorkflowExecution.ID, info.WorkflowExecution.RunID)
 		if err != nil {
 			return Session{}, notSent(fmt.Errorf("looking for the session of an earlier run: %w", err))
 		}
 		if adopted != "" {
 			return Session{ID: adopted, Phase: PhaseUnread}, nil
 		}
+	}
+	if in.AdoptOnly {
+		return Session{}, nil
 	}
 	key := fmt.Sprintf("%s/create/%s/%s/%d", in.PayoutID, info.WorkflowExecution.RunID, info.ActivityID, info.Attempt)
 	session, err := a.pike.CreateSession(ctx, pike.CreateSessionRequest{Metadata: in.PayoutID}, key)
@@ -126,19 +130,20 @@ func (a *Activities) CreateSession(ctx context.Context, in CreateInput) (Session
 	return Session{ID: session.ID, Phase: PhaseNotStarted, SessionStatus: string(session.Status)}, nil
 }
 
-// StartPayout orders the payout in its session. Where an earlier send may be in
-// flight it looks first and sends nothing (hazards A2, A11, A12).
+// StartPayout orders the payout in its session. In a repeated attempt or a reset
+// run it looks first, and sends nothing where an earlier send may be in flight (hazards A2, A11, A12).
 func (a *Activities) StartPayout(ctx context.Context, in StartInput) (Session, error) {
 	order := OrderOf(in.Request)
-	if in.mayHaveBeenSent(activity.GetInfo(ctx), in.Settled) {
+	if info := activity.GetInfo(ctx); info.Attempt > 1 || in.isReset(info) {
 		session, err := a.read(ctx, in.Run, in.SessionID, order)
-		if err != nil {
+		switch {
+		case err != nil:
 			return Session{}, heldError(err)
-		}
-		if session.Phase != PhaseNotStarted {
+		case session.Phase != PhaseNotStarted:
 			return session, nil
+		case a.mayBeInFlight(ctx, in.Run, in.SettledSince):
+			return Session{}, heldError(nil)
 		}
-		return Session{}, heldError(nil)
 	}
 	request, err := startRequest(in)
 	if err != nil {
@@ -154,7 +159,7 @@ func (a *Activities) StartPayout(ctx context.Context, in StartInput) (Session, e
 // ConfirmSession reads the session, compares it with the order, and only then
 // lets the money move (design §4.6). Every failure before the send is not_sent.
 func (a *Activities) ConfirmSession(ctx context.Context, in SessionInput) (SendResult, error) {
-	held := in.mayHaveBeenSent(activity.GetInfo(ctx), in.Settled)
+	held := a.mayBeInFlight(ctx, in.Run, in.SettledSince)
 	session, err := a.read(ctx, in.Run, in.SessionID, in.Order)
 	switch {
 	case err != nil && held:
@@ -203,6 +208,21 @@ func (a *Activities) SessionStatus(ctx context.Context, in SessionInput) (Sessio
 		return Session{}, applicationError(err)
 	}
 	return session, nil
+}
+
+// mayBeInFlight says whether an earlier send of the same call may still be in
+// flight: an operator raised the attempts of this activity (hazard A12), or the
+// run was reset and nobody has waited since then (hazard A11). What it cannot find out may be.
+func (a *Activities) mayBeInFlight(ctx context.Context, run Run, settledSince time.Time) bool {
+	info := activity.GetInfo(ctx)
+	if info.Attempt > 1 {
+		return true
+	}
+	if !run.isReset(info) {
+		return false
+	}
+	resetAt, err := a.runs.ResetAt(ctx, info.WorkflowExecution.ID, info.WorkflowExecution.RunID)
+	return err != nil || settledSince.Before(resetAt)
 }
 
 func (a *Activities) read(ctx context.Context, run Run, sessionID string, order Order) (Session, error) {

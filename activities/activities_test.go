@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
-	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 
@@ -91,18 +93,93 @@ func TestAnswerForAnotherSessionIsNoAnswer(t *testing.T) {
 	require.ErrorIs(t, err, errOtherSession)
 }
 
-func TestMayHaveBeenSent(t *testing.T) {
-	info := func(runID string, attempt int32) activity.Info {
-		var i activity.Info
-		i.WorkflowExecution.RunID, i.Attempt = runID, attempt
-		return i
+// runsStub is the answer to every question about runs.
+type runsStub struct {
+	session string
+	resetAt time.Time
+	err     error
+}
+
+func (r runsStub) EarlierSession(context.Context, string, string) (string, error) {
+	return r.session, r.err
+}
+func (r runsStub) ResetAt(context.Context, string, string) (time.Time, error) {
+	return r.resetAt, r.err
+}
+
+// TestNothingIsSentInAResetRunBeforeSomebodyHasWaited covers hazard A11 for start and confirm.
+func TestNothingIsSentInAResetRunBeforeSomebodyHasWaited(t *testing.T) {
+	resetAt := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	ready := onePayout(pike.SessionInProgress, pike.PayoutPending)
+	ready.NextAction = pike.NextActionConfirm
+	empty := pike.Session{ID: "ps_1", Status: pike.SessionCreated}
+	tests := []struct {
+		name         string
+		original     string
+		settledSince time.Time
+		err          error
+		sends        int
+	}{
+		{"the first run", currentRun, time.Time{}, nil, 1},
+		{"a reset run", "another", time.Time{}, nil, 0},
+		{"a reset run whose history has waited before the reset", "another", resetAt.Add(-time.Second), nil, 0},
+		{"a reset run that has waited", "another", resetAt.Add(time.Second), nil, 1},
+		{"a reset run that cannot find out", "another", resetAt.Add(time.Second), errors.New("no history"), 0},
 	}
-	original := Run{OriginalRunID: "a"}
-	require.False(t, original.mayHaveBeenSent(info("a", 1), false), "first attempt of the first run")
-	require.True(t, original.mayHaveBeenSent(info("a", 2), false), "an operator raised the attempts (A12)")
-	require.True(t, original.mayHaveBeenSent(info("a", 2), true), "settling was before the first attempt")
-	require.True(t, original.mayHaveBeenSent(info("b", 1), false), "a reset run (A11)")
-	require.False(t, original.mayHaveBeenSent(info("b", 1), true), "a reset run that has waited")
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			runs := runsStub{resetAt: resetAt, err: tt.err}
+			confirming := &pikeStub{session: ready}
+			_, err := executeActivity[SendResult](New(confirming, runs).ConfirmSession,
+				SessionInput{Run: Run{OriginalRunID: tt.original}, SessionID: "ps_1", Order: order(), SettledSince: tt.settledSince})
+			require.Equal(t, tt.sends, confirming.sends)
+			require.Equal(t, tt.sends == 0, err != nil)
+
+			starting := &pikeStub{session: empty}
+			_, err = executeActivity[Session](New(starting, runs).StartPayout,
+				StartInput{Run: Run{OriginalRunID: tt.original}, SessionID: "ps_1", Request: orderRequest(), SettledSince: tt.settledSince})
+			require.Equal(t, tt.sends, starting.sends)
+			require.Equal(t, tt.sends == 0, err != nil)
+		})
+	}
+}
+
+// TestAResetRunNeverStartsWhatIsStarted: status shows the payout, whatever the history says.
+func TestAResetRunNeverStartsWhatIsStarted(t *testing.T) {
+	stub := &pikeStub{session: onePayout(pike.SessionInProgress, pike.PayoutInProgress)}
+	session, err := executeActivity[Session](New(stub, runsStub{}).StartPayout,
+		StartInput{Run: Run{OriginalRunID: "another"}, SessionID: "ps_1", Request: orderRequest(), SettledSince: time.Now()})
+	require.NoError(t, err)
+	require.Zero(t, stub.sends)
+	require.Equal(t, PhaseInProgress, session.Phase)
+	require.True(t, session.Reset)
+}
+
+func TestCreateSessionAdoptsTheSessionOfAnotherRun(t *testing.T) {
+	tests := []struct {
+		name   string
+		in     CreateInput
+		runs   runsStub
+		want   Session
+		create int
+	}{
+		{"started by package starter", CreateInput{Run: Run{currentRun}}, runsStub{session: "ps_9"}, Session{ID: "ps_1", Phase: PhaseNotStarted}, 1},
+		{"reset", CreateInput{Run: Run{"another"}}, runsStub{session: "ps_9"}, Session{ID: "ps_9", Phase: PhaseUnread}, 0},
+		{"started again", CreateInput{Run: Run{currentRun}, Unguarded: true}, runsStub{session: "ps_9"}, Session{ID: "ps_9", Phase: PhaseUnread}, 0},
+		{"nothing to adopt", CreateInput{Run: Run{currentRun}, Unguarded: true}, runsStub{}, Session{ID: "ps_1", Phase: PhaseNotStarted}, 1},
+		{"adopt only", CreateInput{Run: Run{currentRun}, AdoptOnly: true}, runsStub{}, Session{}, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			stub := &pikeStub{session: pike.Session{ID: "ps_1"}}
+			got, err := executeActivity[Session](New(stub, tt.runs).CreateSession, tt.in)
+			require.NoError(t, err)
+			require.Equal(t, tt.want, got)
+			require.Equal(t, tt.create, stub.sends)
+		})
+	}
+	_, err := executeActivity[Session](New(&pikeStub{}, runsStub{err: errors.New("visibility is down")}).CreateSession, CreateInput{Run: Run{"another"}})
+	require.Error(t, err, "what cannot be known is not risked")
 }
 
 func TestFailureOf(t *testing.T) {
@@ -165,6 +242,14 @@ func (p *pikeStub) ConfirmSession(_ context.Context, _, key string) (pike.Sessio
 	return p.session, nil
 }
 
+func (p *pikeStub) CreateSession(ctx context.Context, _ pike.CreateSessionRequest, key string) (pike.Session, error) {
+	return p.ConfirmSession(ctx, "", key)
+}
+
+func (p *pikeStub) StartPayout(ctx context.Context, _ pike.StartPayoutRequest, key string) (pike.Session, error) {
+	return p.ConfirmSession(ctx, "", key)
+}
+
 func (p *pikeStub) CancelSession(ctx context.Context, session, key string) (pike.Session, error) {
 	return p.ConfirmSession(ctx, session, key)
 }
@@ -213,14 +298,30 @@ func TestCancelIsNotSentToAnEndedSession(t *testing.T) {
 	}
 }
 
+// currentRun is the run id of the test environment.
+const currentRun = "default-test-run-id"
+
+func orderRequest() payout.Request {
+	return payout.Request{PayoutID: "p1", AmountDetails: order().AmountDetails, Destination: order().Destination,
+		Recipient: payout.Recipient{FullName: order().RecipientName}}
+}
+
 func execute(t *testing.T, call func(context.Context, SessionInput) (SendResult, error)) SendResult {
 	t.Helper()
+	result, err := executeActivity[SendResult](call, SessionInput{Run: Run{OriginalRunID: currentRun}, SessionID: "ps_1", Order: order()})
+	require.NoError(t, err)
+	return result
+}
+
+func executeActivity[R any](call, in any) (R, error) {
 	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	env := suite.NewTestActivityEnvironment()
 	env.RegisterActivity(call)
-	value, err := env.ExecuteActivity(call, SessionInput{Run: Run{OriginalRunID: "default-test-run-id"}, SessionID: "ps_1", Order: order()})
-	require.NoError(t, err)
-	var result SendResult
-	require.NoError(t, value.Get(&result))
-	return result
+	var result R
+	value, err := env.ExecuteActivity(call, in)
+	if err == nil {
+		err = value.Get(&result)
+	}
+	return result, err
 }

@@ -3,32 +3,24 @@ package activities
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
+	workflowpb "go.temporal.io/api/workflow/v1"
+	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 )
 
 const createSessionActivity = "CreateSession"
 
-// NewEarlierSession returns an EarlierSession that reads the histories of the
-// runs from which the run was reset, nearest first. Histories are consistent,
-// while visibility and search attributes may lag behind a reset.
-func NewEarlierSession(c client.Client, dataConverter converter.DataConverter) EarlierSession {
-	reader := historyReader{client: c, converter: dataConverter}
-	return func(ctx context.Context, workflowID, runID string) (string, error) {
-		for base := runID; ; {
-			run, err := reader.read(ctx, workflowID, base)
-			if err != nil {
-				return "", err
-			}
-			if run.session != "" && base != runID || run.base == "" || run.base == base {
-				return run.session, nil
-			}
-			base = run.base
-		}
-	}
+// NewRuns returns Runs over the histories of the workflow id: the run's own,
+// those from which it was reset, which its own names, and all that visibility
+// knows, which may lag by a moment.
+func NewRuns(c client.Client, dataConverter converter.DataConverter) Runs {
+	return historyReader{client: c, converter: dataConverter}
 }
 
 type historyReader struct {
@@ -36,10 +28,67 @@ type historyReader struct {
 	converter converter.DataConverter
 }
 
+// ResetAt implements Runs.
+func (r historyReader) ResetAt(ctx context.Context, workflowID, runID string) (time.Time, error) {
+	run, err := r.read(ctx, workflowID, runID)
+	return run.resetAt, err
+}
+
+// EarlierSession implements Runs.
+func (r historyReader) EarlierSession(ctx context.Context, workflowID, runID string) (string, error) {
+	others, err := r.otherRuns(ctx, workflowID, runID)
+	if err != nil {
+		return "", err
+	}
+	for seen := []string{runID}; len(others) > 0; others = others[1:] {
+		if slices.Contains(seen, others[0]) {
+			continue
+		}
+		seen = append(seen, others[0])
+		run, err := r.read(ctx, workflowID, others[0])
+		if err != nil || run.session != "" {
+			return run.session, err
+		}
+		if run.base != "" {
+			others = append(others, run.base)
+		}
+	}
+	return "", nil
+}
+
+// otherRuns lists the run that this one was reset from, then all runs that visibility knows, newest first.
+func (r historyReader) otherRuns(ctx context.Context, workflowID, runID string) ([]string, error) {
+	own, err := r.read(ctx, workflowID, runID)
+	if err != nil {
+		return nil, err
+	}
+	var runs []string
+	if own.base != "" {
+		runs = append(runs, own.base)
+	}
+	request := &workflowservice.ListWorkflowExecutionsRequest{Query: fmt.Sprintf("WorkflowId = '%s'", workflowID)}
+	for more := true; more; more = len(request.NextPageToken) > 0 {
+		page, err := r.client.ListWorkflow(ctx, request)
+		if err != nil {
+			return nil, fmt.Errorf("listing the runs of %s: %w", workflowID, err)
+		}
+		executions := page.GetExecutions()
+		slices.SortStableFunc(executions, func(a, b *workflowpb.WorkflowExecutionInfo) int {
+			return b.GetStartTime().AsTime().Compare(a.GetStartTime().AsTime())
+		})
+		for _, info := range executions {
+			runs = append(runs, info.GetExecution().GetRunId())
+		}
+		request.NextPageToken = page.GetNextPageToken()
+	}
+	return runs, nil
+}
+
 // recordedRun is what a history tells: the session that CreateSession returned
-// in it, and the run from which it was reset, each "" if there is none.
+// in it, and the run from which it was reset and when; each zero if there is none.
 type recordedRun struct {
 	session, base string
+	resetAt       time.Time
 }
 
 func (r historyReader) read(ctx context.Context, workflowID, runID string) (recordedRun, error) {
@@ -70,7 +119,7 @@ func (r historyReader) note(run *recordedRun, creates map[int64]bool, event *his
 		run.session = session.ID
 	}
 	if failed := event.GetWorkflowTaskFailedEventAttributes(); failed.GetCause() == enumspb.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW {
-		run.base = failed.GetBaseRunId() // the last one counts: the run may descend from several resets
+		run.base, run.resetAt = failed.GetBaseRunId(), event.GetEventTime().AsTime() // the last one counts: a run may descend from several resets
 	}
 	return nil
 }

@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,16 +14,24 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/workflowservice/v1"
 
+	"pikepayouts/activities"
 	"pikepayouts/payout"
+	"pikepayouts/pike"
 	"pikepayouts/pikesim"
+	"pikepayouts/worker"
 )
 
-// reset does what `temporal workflow reset` does, and returns the new run.
+// reset does what `temporal workflow reset` does to the newest run, and returns the new one.
 func (s *stack) reset(r payout.Request, event int64) string {
+	s.t.Helper()
+	return s.resetRun(r, "", event)
+}
+
+func (s *stack) resetRun(r payout.Request, runID string, event int64) string {
 	s.t.Helper()
 	response, err := shared.temporal.ResetWorkflowExecution(testContext(s.t), &workflowservice.ResetWorkflowExecutionRequest{
 		Namespace: "default", Reason: "test", RequestId: uuid.NewString(), WorkflowTaskFinishEventId: event,
-		WorkflowExecution: &commonpb.WorkflowExecution{WorkflowId: payout.WorkflowID(r.PayoutID)},
+		WorkflowExecution: &commonpb.WorkflowExecution{WorkflowId: payout.WorkflowID(r.PayoutID), RunId: runID},
 	})
 	require.NoError(s.t, err)
 	return response.GetRunId()
@@ -75,4 +86,121 @@ func TestResetOfARunningPayoutAdoptsItsSession(t *testing.T) {
 	require.Equal(t, 1, s.calls(r, "session/create"))
 	require.Equal(t, 1, s.calls(r, "session/start/payout"))
 	require.Equal(t, 1, s.calls(r, "session/confirm"))
+}
+
+// flakyPike is Pike's client, with failures that a test switches on and off.
+type flakyPike struct {
+	activities.Pike
+	failCreate atomic.Bool
+	dropStarts atomic.Int32 // starts that vanish without an answer
+	starts     atomic.Int32 // starts that were sent
+}
+
+func (f *flakyPike) CreateSession(ctx context.Context, request pike.CreateSessionRequest, key string) (pike.Session, error) {
+	if f.failCreate.Load() {
+		return pike.Session{}, &pike.Error{Method: "session/create", Outcome: pike.NotSent}
+	}
+	return f.Pike.CreateSession(ctx, request, key)
+}
+
+func (f *flakyPike) StartPayout(ctx context.Context, request pike.StartPayoutRequest, key string) (pike.Session, error) {
+	if f.dropStarts.Add(-1) >= 0 {
+		return pike.Session{}, &pike.Error{Method: "session/start/payout", Outcome: pike.Unknown}
+	}
+	f.starts.Add(1)
+	return f.Pike.StartPayout(ctx, request, key)
+}
+
+func (s *stack) startFlakyWorker() *flakyPike {
+	s.t.Helper()
+	f := &flakyPike{Pike: s.pikeClient(pike.V1)}
+	w := worker.New(shared.temporal, worker.Options{TaskQueue: s.taskQueue, Pike: f})
+	require.NoError(s.t, w.Start())
+	s.t.Cleanup(w.Stop)
+	return f
+}
+
+// startWithFailingCreates leaves a payout that waits after a failed create, before it gets to its end.
+func (s *stack) startWithFailingCreates(r payout.Request, f *flakyPike) string {
+	s.t.Helper()
+	f.failCreate.Store(true)
+	started, err := s.starter.Start(testContext(s.t), r)
+	require.NoError(s.t, err)
+	require.Eventually(s.t, func() bool { return len(s.resettable(r)) > 1 }, time.Minute, 50*time.Millisecond)
+	f.failCreate.Store(false)
+	return started.RunID
+}
+
+// TestTwoResetsOfOneRunShareASession: the second reset descends from a run that never had a session; its sibling had.
+func TestTwoResetsOfOneRunShareASession(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, stackOptions{noWorker: true})
+	r := order(t, pikesim.PresetConfirmed, polling(time.Second))
+	first := s.startWithFailingCreates(r, s.startFlakyWorker())
+	event := s.resettable(r)[0]
+	for range 2 {
+		s.resetRun(r, first, event)
+		require.Equal(t, payout.StateSucceeded, s.wait(r).State)
+	}
+	require.Equal(t, 1, s.calls(r, "session/start/payout"))
+}
+
+// TestResetAndCancelOfAPaidPayoutLooksFirst resets to a moment before any session and cancels: Pike has paid all the same.
+func TestResetAndCancelOfAPaidPayoutLooksFirst(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, stackOptions{noWorker: true})
+	r := order(t, pikesim.PresetConfirmed, polling(time.Second))
+	s.startWithFailingCreates(r, s.startFlakyWorker())
+	require.Equal(t, payout.StateSucceeded, s.wait(r).State)
+	run := s.reset(r, s.resettable(r)[1])
+	require.NoError(t, shared.temporal.CancelWorkflow(testContext(t), payout.WorkflowID(r.PayoutID), run))
+	status := s.wait(r)
+	require.Equal(t, payout.StateSucceeded, status.State)
+}
+
+// TestResetToASettledStartLooksFirst: the history says that start may be repeated, but that was before the reset.
+func TestResetToASettledStartLooksFirst(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, stackOptions{noWorker: true})
+	f := s.startFlakyWorker()
+	f.dropStarts.Store(1)
+	r := order(t, pikesim.PresetConfirmed, polling(time.Second))
+	require.Equal(t, payout.StateSucceeded, s.pay(r).State)
+	require.EqualValues(t, 1, f.starts.Load())
+	s.reset(r, s.taskBefore(r, "StartPayout", 2))
+	require.Equal(t, payout.StateSucceeded, s.wait(r).State)
+	require.EqualValues(t, 1, f.starts.Load())
+}
+
+// taskBefore is the workflow task that scheduled the nth activity of the type.
+func (s *stack) taskBefore(r payout.Request, activity string, n int) int64 {
+	s.t.Helper()
+	var task int64
+	for _, event := range s.history(r) {
+		if event.GetEventType() == enumspb.EVENT_TYPE_WORKFLOW_TASK_COMPLETED {
+			task = event.GetEventId()
+		}
+		if event.GetActivityTaskScheduledEventAttributes().GetActivityType().GetName() == activity {
+			if n--; n == 0 {
+				return task
+			}
+		}
+	}
+	require.Fail(s.t, "no such activity")
+	return 0
+}
+
+// TestTheSameIDStartedAgainWithTheTemporalCLI: Temporal's default lets an ended id start again; the money moves once (hazard A13).
+func TestTheSameIDStartedAgainWithTheTemporalCLI(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, stackOptions{keysOff: true})
+	r := order(t, pikesim.PresetConfirmed, polling(time.Second))
+	input, err := json.Marshal(r)
+	require.NoError(t, err)
+	for range 2 {
+		temporalCLI(t, "workflow", "start", "--type", "PayoutWorkflow", "--task-queue", s.taskQueue, "--workflow-id", payout.WorkflowID(r.PayoutID), "--input", string(input))
+		status := s.wait(r)
+		require.Equal(t, payout.StateSucceeded, status.State)
+	}
+	require.Equal(t, 1, s.calls(r, "session/create"))
 }

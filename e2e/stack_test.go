@@ -44,6 +44,8 @@ type stackOptions struct {
 	timing  pikesim.Timing
 	// noWorker leaves the worker to the test.
 	noWorker bool
+	// keysOff: Pike ignores idempotency keys.
+	keysOff bool
 }
 
 var stackNumber atomic.Int64
@@ -55,7 +57,7 @@ func newStack(t *testing.T, options stackOptions) *stack {
 	s := &stack{t: t, taskQueue: fmt.Sprintf("e2e-%d", stackNumber.Add(1)), metrics: prometheus.NewRegistry()}
 	s.starter = starter.New(shared.temporal, starter.Options{TaskQueue: s.taskQueue})
 	s.startGateway()
-	s.startSimulator(options.timing)
+	s.startSimulator(options)
 	if !options.noWorker {
 		s.startWorker(options.version)
 	}
@@ -73,10 +75,10 @@ func (s *stack) startGateway() {
 	s.t.Cleanup(s.gateway.Close)
 }
 
-func (s *stack) startSimulator(timing pikesim.Timing) {
+func (s *stack) startSimulator(options stackOptions) {
 	sim, err := pikesim.New(pikesim.Config{
 		PartnerKeys: []*rsa.PublicKey{&shared.partnerKey.PublicKey}, SigningKey: shared.pikeKey, Project: project,
-		WebhookURL: s.gateway.URL + webhookgw.DefaultPath, Timing: timing, IdempotencyKeys: true, Logger: testLogger(),
+		WebhookURL: s.gateway.URL + webhookgw.DefaultPath, Timing: options.timing, IdempotencyKeys: !options.keysOff, Logger: testLogger(),
 	})
 	require.NoError(s.t, err)
 	server := httptest.NewServer(sim.Handler())

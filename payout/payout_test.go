@@ -55,6 +55,8 @@ func TestParseRequestNamesTheField(t *testing.T) {
 		{`"1h30m"`, `90`, "policy.ready_timeout: a duration"},
 		{`"1h30m"`, `"-1s"`, "policy.ready_timeout: must be a positive duration"},
 		{`"ready_timeout":"1h30m"`, `"poll_interval":"10ms"`, "policy.poll_interval: must be at least 1s"},
+		{`"ready_timeout":"1h30m"`, `"poll_interval":"2h"`, "policy.poll_interval: must be at least 1s and at most 1h"},
+		{`"1h30m"`, `"1000h"`, "policy.ready_timeout: must be a positive duration of at most 30 days"},
 		{`"approvals":2`, `"approvals":11`, "policy.approvals: must be 1 to 10"},
 		{`"policy"`, `"polycy"`, "polycy: unknown field"},
 		{`"policy"`, `"Customer":{},"policy"`, "Customer"},

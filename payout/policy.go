@@ -31,6 +31,8 @@ type Policy struct {
 
 const (
 	minPollInterval = time.Second
+	maxPollInterval = time.Hour
+	maxTimeout      = 30 * 24 * time.Hour
 	maxApprovals    = 10
 )
 
@@ -61,12 +63,12 @@ func (p Policy) validate(problem func(field, format string, args ...any)) {
 		{"confirm_timeout", p.ConfirmTimeout}, {"result_timeout", p.ResultTimeout},
 	}
 	for _, d := range durations {
-		if d.value <= 0 {
-			problem("policy."+d.field, "must be a positive duration")
+		if d.value <= 0 || time.Duration(d.value) > maxTimeout {
+			problem("policy."+d.field, "must be a positive duration of at most 30 days")
 		}
 	}
-	if time.Duration(p.PollInterval) < minPollInterval {
-		problem("policy.poll_interval", "must be at least %s", minPollInterval)
+	if interval := time.Duration(p.PollInterval); interval < minPollInterval || interval > maxPollInterval {
+		problem("policy.poll_interval", "must be at least %s and at most %s", minPollInterval, maxPollInterval)
 	}
 	switch {
 	case p.Approvals < 1 || p.Approvals > maxApprovals:

@@ -46,7 +46,7 @@ func New(c client.Client, options Options) sdkworker.Worker {
 		WorkflowPanicPolicy:          sdkworker.BlockWorkflow, // a bug must stop payouts, not fail them (hazard T6)
 		DisableRegistrationAliasing:  true,
 	})
-	Register(w, activities.New(options.Pike, activities.NewEarlierSession(c, options.DataConverter)))
+	Register(w, activities.New(options.Pike, activities.NewRuns(c, options.DataConverter)))
 	return w
 }
 

@@ -20,7 +20,7 @@ const (
 	// unreachableAfter without an answer from Pike raises attention.
 	unreachableAfter = 5 * time.Minute
 	maxPollGap       = 5 * time.Minute
-	// maxPollGapAttention applies while attention is raised and only Pike can move on: a person is looking, nothing is urgent.
+	// maxPollGapAttention applies while attention is raised, except while a confirm can still be sent.
 	maxPollGapAttention = time.Hour
 )
 
@@ -40,6 +40,7 @@ type action int
 const (
 	wait action = iota
 	createSession
+	adoptSession
 	startPayout
 	confirmSession
 	cancelSession
@@ -62,9 +63,11 @@ type machine struct {
 	Policy payout.Policy `json:"policy"`
 	Status payout.Status `json:"status"`
 
-	// Session is the last truth read from Pike, ReadAt when.
-	Session activities.Session `json:"session"`
-	ReadAt  time.Time          `json:"read_at,omitzero"`
+	// Session is the last truth read from Pike. ReadAt is when the read was
+	// asked for: its answer may have waited long for a worker.
+	Session  activities.Session `json:"session"`
+	ReadAt   time.Time          `json:"read_at,omitzero"`
+	CalledAt time.Time          `json:"called_at,omitzero"`
 	// Hinted: a webhook said that something changed. ReadyHinted: it said ready_to_confirm.
 	Hinted      bool `json:"hinted,omitempty"`
 	ReadyHinted bool `json:"ready_hinted,omitempty"`
@@ -77,6 +80,8 @@ type machine struct {
 	StartMayLive   bool `json:"start_may_live,omitempty"`
 	ConfirmMayLive bool `json:"confirm_may_live,omitempty"`
 	CancelSends    int  `json:"cancel_sends,omitempty"`
+	// CancelAsked: a cancellation came while confirm was under way; it counts again if that is taken back.
+	CancelAsked bool `json:"cancel_asked,omitempty"`
 	// Refused is Pike's definite refusal of the only start that was sent.
 	Refused *payout.Error `json:"refused,omitempty"`
 
@@ -119,8 +124,7 @@ func (m *machine) next(now time.Time) step {
 
 func (m *machine) nextCreating(now time.Time) step {
 	if m.cancelDecided() {
-		m.enter(payout.StateCancelled, now, "cancelled before anything was sent")
-		return step{do: finish}
+		return m.callWhenDue(now, adoptSession) // another run may have gone further
 	}
 	return m.callWhenDue(now, createSession)
 }
@@ -213,6 +217,9 @@ func (m *machine) nextConfirming(now time.Time) step {
 }
 
 func (m *machine) nextAwaitingResult(now time.Time) step {
+	if m.cancelDecided() && !m.ConfirmMayLive {
+		return m.cancelNow(now)
+	}
 	if m.deadlinePassed(now) {
 		m.raise(payout.AttentionResultOverdue, "no final state within result_timeout", now)
 	}
@@ -222,14 +229,14 @@ func (m *machine) nextAwaitingResult(now time.Time) step {
 func (m *machine) cancelNow(now time.Time) step {
 	m.enter(payout.StateCancelling, now, fmt.Sprintf("cancel decided by %s", m.Status.Decision.By))
 	m.Status.Deadline = new(now.Add(time.Duration(m.Policy.ResultTimeout)))
-	m.NextCall = now
+	m.NextCall, m.ReadAt = now, time.Time{}
 	return m.nextCancelling(now)
 }
 
 // nextCancelling asks Pike to cancel, again at each poll while the session lives: Pike may not
 // accept a cancel before it is ready (api.md §3.5), and a repeat moves no money.
 func (m *machine) nextCancelling(now time.Time) step {
-	if m.Session.Phase == activities.PhaseNotStarted && !m.StartMayLive && m.CancelSends > 0 {
+	if m.Session.Phase == activities.PhaseNotStarted && !m.StartMayLive && !m.ReadAt.IsZero() {
 		m.enter(payout.StateCancelled, now, "cancelled before the payout was started")
 		return step{do: finish}
 	}
@@ -292,10 +299,14 @@ func (m *machine) sendOpen() bool { return !m.SentAt.IsZero() }
 // settledTruth: status was read after the settle delay of the open send.
 func (m *machine) settledTruth() bool { return !m.ReadAt.Before(m.SentAt.Add(settleDelay)) }
 
-// calling takes note that a call is about to be made. It returns whether
-// earlier sends of the call are settled; a hint that arrives from now on asks for another read.
-func (m *machine) calling(call action) (settled bool) {
-	settled = m.sendOpen() && m.settledTruth()
+// calling takes note that a call is about to be made. It returns since when
+// earlier sends of the call are settled, zero if there was none; a hint that
+// arrives from now on asks for another read.
+func (m *machine) calling(call action, now time.Time) (settledSince time.Time) {
+	if m.sendOpen() && m.settledTruth() {
+		settledSince = m.SentAt
+	}
+	m.CalledAt = now
 	switch call {
 	case startPayout:
 		m.SentAt = time.Time{}
@@ -308,7 +319,7 @@ func (m *machine) calling(call action) (settled bool) {
 	case readStatus:
 		m.Hinted, m.ReadyHinted = false, false
 	}
-	return settled
+	return settledSince
 }
 
 func (m *machine) enter(state payout.State, now time.Time, why string) {
@@ -329,8 +340,8 @@ func (m *machine) note(state payout.State, now time.Time, why string) {
 // backOff schedules the next call to Pike: the gap doubles, up to a bound.
 func (m *machine) backOff(now time.Time) {
 	bound := maxPollGap
-	onlyPike := m.Status.State == payout.StateAwaitingResult || m.Status.State == payout.StateCancelling
-	if m.Status.Attention != nil && onlyPike {
+	canConfirm := m.Status.State == payout.StateConfirming && !m.deadlinePassed(now)
+	if m.Status.Attention != nil && !canConfirm {
 		bound = maxPollGapAttention
 	}
 	m.NextCall = now.Add(m.Gap)

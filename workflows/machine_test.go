@@ -118,6 +118,97 @@ func TestTheGravestAttentionIsShown(t *testing.T) {
 	require.Equal(t, payout.AttentionMismatch, m.Status.Attention.Reason)
 }
 
+// call lets a machine make a call at a time, as the workflow does.
+func (m *machine) call(t *testing.T, want action, now time.Time) {
+	t.Helper()
+	require.Equal(t, want, m.next(now).do)
+	m.calling(want, now)
+}
+
+func TestACancellationOutlivesAConfirmThatIsTakenBack(t *testing.T) {
+	m := inState(t, payout.StateAwaitingReady, payout.Policy{})
+	require.NoError(t, m.hint(readyEvent)) // early, stale or forged
+	m.call(t, confirmSession, epoch)
+	require.ErrorIs(t, m.cancelRequested(epoch), errTooLate)
+	m.confirmed(activities.SendResult{Session: session(activities.PhaseInProgress)}, epoch)
+	require.Equal(t, cancelSession, m.next(epoch).do)
+}
+
+func TestADecisionDuringSessionErrorIsActedOnOnceTheSessionLivesAgain(t *testing.T) {
+	for decision, want := range map[string]action{payout.DecisionConfirm: confirmSession, payout.DecisionCancel: cancelSession} {
+		m := inState(t, payout.StateAwaitingReady, payout.Policy{Decision: payout.DecisionManual})
+		m.polled(session(activities.PhaseUnresolved), epoch)
+		require.Equal(t, payout.StateAwaitingResult, m.Status.State)
+		m.decideBy(payout.DecideRequest{Decision: decision, By: "ann"}, epoch)
+		m.polled(session(activities.PhaseReady), epoch)
+		require.Equal(t, want, m.next(epoch).do)
+	}
+}
+
+// TestErrorCodesForEverRaiseAttention: answers that help nobody are no better than silence (hazard L2).
+func TestErrorCodesForEverRaiseAttention(t *testing.T) {
+	failure := activities.Failure{Outcome: activities.Unknown, Error: &payout.Error{Code: "internal_error"}}
+	for _, state := range []payout.State{payout.StateCreating, payout.StateStarting, payout.StateConfirming} {
+		m := inState(t, state, payout.Policy{})
+		calls, now := 0, epoch
+		for now.Before(epoch.Add(7 * 24 * time.Hour)) {
+			next := m.next(now)
+			if next.do == wait {
+				now = next.until
+				continue
+			}
+			calls++
+			m.calling(next.do, now)
+			m.callFailed(next.do, failure, now)
+		}
+		require.NotNil(t, m.Status.Attention, "a week in %s", state)
+		require.GreaterOrEqual(t, calls, 7*24-5, "at least hourly")
+		require.Less(t, calls, 260, "backed off to hourly: 11 events each")
+		require.Equal(t, "internal_error", m.Status.Error.Code)
+	}
+}
+
+// TestACancelledResetLooksFirst: an earlier run may have done what this history no longer shows (hazard A11).
+func TestACancelledResetLooksFirst(t *testing.T) {
+	m := inState(t, payout.StateStarting, payout.Policy{})
+	require.NoError(t, m.cancelRequested(epoch))
+	m.call(t, cancelSession, epoch)
+	m.callFailed(cancelSession, activities.Failure{Outcome: activities.NotSent}, epoch)
+	require.Equal(t, wait, m.next(epoch).do, "nobody has looked in this run")
+
+	m.calling(cancelSession, epoch)
+	earlier := session(activities.PhasePaid)
+	earlier.Reset = true
+	m.cancelled(activities.SendResult{Session: earlier}, epoch)
+	require.Equal(t, payout.StateSucceeded, m.Status.State)
+	require.Nil(t, m.Status.Attention)
+}
+
+// TestAReadCountsFromWhenItWasAskedFor: its answer may have waited for a worker.
+func TestAReadCountsFromWhenItWasAskedFor(t *testing.T) {
+	m := inState(t, payout.StateStarting, payout.Policy{})
+	m.call(t, startPayout, epoch)
+	m.callFailed(startPayout, activities.Failure{Outcome: activities.Unknown}, epoch)
+	require.NoError(t, m.hint(readyEvent))
+	m.call(t, readStatus, epoch.Add(time.Second))
+	late := epoch.Add(settleDelay + time.Second)
+	m.polled(session(activities.PhaseNotStarted), late)
+	for now := late; ; {
+		next := m.next(now)
+		if next.do != wait {
+			require.Equal(t, readStatus, next.do)
+			return
+		}
+		now = next.until
+	}
+}
+
+func TestOnePersonIsOneApproval(t *testing.T) {
+	m := testMachine(payout.Policy{Decision: payout.DecisionManual, Approvals: 2})
+	m.decideBy(payout.DecideRequest{Decision: payout.DecisionConfirm, By: "ann"}, epoch)
+	require.Error(t, m.checkDecision(payout.DecideRequest{Decision: payout.DecisionConfirm, By: "Ann "}))
+}
+
 // worstPike is a model of the least helpful Pike that the rules allow for: a
 // second start adds a payout, every confirm pays, an unknown call may take
 // effect later, status lags, webhooks come at random. It counts what it did.
@@ -256,12 +347,16 @@ func failureOf(err error) activities.Failure {
 
 // execute is what the activities do, over the model.
 func (p *worstPike) execute(m *machine, call action, faults bool) {
-	m.calling(call)
+	m.calling(call, p.now)
 	var err error
 	switch call {
 	case createSession:
 		if err = p.send(faults, func() {}); err == nil {
 			m.created(session(activities.PhaseNotStarted), p.now)
+		}
+	case adoptSession:
+		if err = p.send(faults, func() {}); err == nil {
+			m.created(activities.Session{}, p.now)
 		}
 	case startPayout:
 		if err = p.send(faults, p.start); err == nil {

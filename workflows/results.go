@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"pikepayouts/activities"
@@ -13,6 +14,10 @@ import (
 // created takes in the answer to CreateSession. The session id is in history before anything is started in it.
 func (m *machine) created(session activities.Session, now time.Time) {
 	m.answered()
+	if session.ID == "" { // cancelled, and no other run of the payout has a session
+		m.enter(payout.StateCancelled, now, "cancelled before anything was sent")
+		return
+	}
 	m.Session, m.ReadAt = session, now
 	m.Status.SessionID = session.ID
 	m.enter(payout.StateStarting, now, "session created")
@@ -61,8 +66,11 @@ func (m *machine) polled(session activities.Session, now time.Time) {
 func (m *machine) callFailed(call action, failure activities.Failure, now time.Time) {
 	m.noteSilence(failure, now)
 	m.backOff(now)
+	if failure.Error != nil {
+		m.Status.Error = failure.Error
+	}
 	switch call {
-	case createSession:
+	case createSession, adoptSession:
 		m.createFailed(failure, now)
 	case startPayout:
 		m.startFailed(failure, now)
@@ -99,9 +107,11 @@ func (m *machine) confirmFailed(failure activities.Failure, now time.Time) {
 // observe takes in the truth about the session. Nothing but this ends a started payout.
 func (m *machine) observe(session activities.Session, now time.Time) {
 	m.answered()
-	m.Session, m.ReadAt = session, now
+	m.Session, m.ReadAt = session, m.CalledAt
 	m.Status.PikePayoutID, m.Status.TransactionInfo = session.PikePayoutID, session.TransactionInfo
-	m.Status.Error = session.Error
+	if session.Error != nil {
+		m.Status.Error = session.Error
+	}
 	m.Status.UpdatedAt = now
 	if session.Reset {
 		m.StartMayLive, m.ConfirmMayLive = true, true
@@ -124,7 +134,7 @@ func (m *machine) observe(session activities.Session, now time.Time) {
 
 // paid ends the payout as succeeded. Paid without our confirm is the truth too, and a person should know (hazard A20).
 func (m *machine) paid(now time.Time) {
-	m.Status.Attention = nil
+	m.Status.Attention, m.Status.Error = nil, nil
 	if !m.ConfirmMayLive {
 		m.raise(payout.AttentionPaidWithoutConfirm, "Pike paid without our confirm (auto-confirm?)", now)
 	}
@@ -178,7 +188,7 @@ func (m *machine) awaitResult(now time.Time, why string) {
 func (m *machine) proceed(now time.Time) {
 	started := m.Session.Phase == activities.PhaseInProgress || m.Session.Phase == activities.PhaseReady
 	if m.Status.State == payout.StateStarting && started {
-		m.StartMayLive, m.Refused = true, nil
+		m.StartMayLive, m.Refused, m.Status.Error = true, nil, nil
 		readyBy := m.Status.Deadline
 		m.enter(payout.StateAwaitingReady, now, "payout started")
 		m.Status.Deadline = readyBy
@@ -192,18 +202,24 @@ func (m *machine) proceed(now time.Time) {
 		m.awaitResult(now, "status shows that the confirm arrived")
 	case m.Status.State == payout.StateConfirming && !isReady,
 		m.Status.State == payout.StateAwaitingDecision && !isReady:
-		m.notReadyAfterAll(now)
+		m.notReadyAfterAll(now, "status shows that Pike is not ready")
+	case m.Status.State == payout.StateAwaitingResult && !m.ConfirmMayLive: // held in error before confirm, now alive again
+		m.notReadyAfterAll(now, "the session is no longer in error")
+		m.proceed(now)
 	}
 }
 
 // notReadyAfterAll takes back what an early or forged ready_to_confirm brought about; nothing was sent.
-func (m *machine) notReadyAfterAll(now time.Time) {
+func (m *machine) notReadyAfterAll(now time.Time, why string) {
 	if m.confirmDecided() && m.Status.Decision.By == byAuto {
 		m.Status.Decision = nil
 	}
+	if m.CancelAsked {
+		m.decide(payout.DecisionCancel, byCancellation, "", now)
+	}
 	m.ReadyAt = time.Time{}
 	readyBy := m.startedAt().Add(time.Duration(m.Policy.ReadyTimeout))
-	m.enter(payout.StateAwaitingReady, now, "status shows that Pike is not ready")
+	m.enter(payout.StateAwaitingReady, now, why)
 	m.Status.Deadline = new(readyBy)
 }
 
@@ -233,10 +249,14 @@ func (m *machine) checkDecision(request payout.DecideRequest) error {
 		return fmt.Errorf("the payout has ended: %s", m.Status.State)
 	case m.Status.Decision != nil:
 		return fmt.Errorf("already decided: %s by %s", m.Status.Decision.Value, m.Status.Decision.By)
-	case request.Decision == payout.DecisionConfirm && slices.Contains(m.ApprovedBy, request.By):
+	case request.Decision == payout.DecisionConfirm && slices.ContainsFunc(m.ApprovedBy, samePerson(request.By)):
 		return fmt.Errorf("%s has confirmed already; %d different people must", request.By, m.Policy.Approvals)
 	}
 	return nil
+}
+
+func samePerson(by string) func(string) bool {
+	return func(other string) bool { return strings.EqualFold(strings.TrimSpace(by), strings.TrimSpace(other)) }
 }
 
 // decideBy takes in a person's decision; a confirm counts once enough different people gave it.
@@ -308,6 +328,11 @@ func (m *machine) cancelRequested(now time.Time) error {
 	case payout.StateCreating, payout.StateStarting, payout.StateAwaitingReady, payout.StateAwaitingDecision:
 		m.decide(payout.DecisionCancel, byCancellation, "", now)
 	case payout.StateConfirming, payout.StateAwaitingResult:
+		if m.Status.State == payout.StateAwaitingResult && !m.ConfirmMayLive {
+			m.decide(payout.DecisionCancel, byCancellation, "", now)
+			return nil
+		}
+		m.CancelAsked = true
 		m.note(m.Status.State, now, errTooLate.Error())
 		return errTooLate
 	}
@@ -341,14 +366,10 @@ func (m *machine) answered() {
 	m.clear(payout.AttentionPikeUnreachable, payout.AttentionConfigRefused)
 }
 
-// noteSilence raises attention at once when Pike refuses our configuration, after minutes when it does not answer.
+// noteSilence raises attention at once when Pike refuses our configuration, after minutes when it gives no answer of use.
 func (m *machine) noteSilence(failure activities.Failure, now time.Time) {
 	if failure.Config {
 		m.raise(payout.AttentionConfigRefused, failure.Text, now)
-		return
-	}
-	if failure.Error != nil {
-		m.answered()
 		return
 	}
 	if m.SilentSince.IsZero() {

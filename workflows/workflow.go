@@ -203,16 +203,18 @@ func (p *payoutRun) armWatchdog(next step) {
 
 // call executes one activity and hands its result to the machine.
 func (p *payoutRun) call(call action) {
-	settled := p.machine.calling(call)
+	settledSince := p.machine.calling(call, p.now())
 	p.calling = true
 	var err error
 	switch call {
 	case createSession:
-		err = p.createSession()
+		err = p.createSession("session/create", false)
+	case adoptSession:
+		err = p.createSession("look for a session of another run", true)
 	case startPayout:
-		err = p.startPayout(settled)
+		err = p.startPayout(settledSince)
 	case confirmSession:
-		err = p.confirmSession(settled)
+		err = p.confirmSession(settledSince)
 	case cancelSession:
 		err = p.cancelSession()
 	case readStatus:
@@ -227,21 +229,23 @@ func (p *payoutRun) call(call action) {
 	p.machine.callFailed(call, failure, p.now())
 }
 
-func (p *payoutRun) createSession() error {
+func (p *payoutRun) createSession(summary string, adoptOnly bool) error {
 	var session activities.Session
-	in := activities.CreateInput{Run: p.origin, PayoutID: p.request.PayoutID}
-	err := workflow.ExecuteActivity(p.reading("session/create"), p.activities.CreateSession, in).Get(p.ctx, &session)
+	// Package starter leaves the memo, and has Temporal reject a second start of the id.
+	_, guarded := workflow.GetInfo(p.ctx).Memo.GetFields()[payout.MemoRequestFingerprint]
+	in := activities.CreateInput{Run: p.origin, PayoutID: p.request.PayoutID, Unguarded: !guarded, AdoptOnly: adoptOnly}
+	err := workflow.ExecuteActivity(p.reading(summary), p.activities.CreateSession, in).Get(p.ctx, &session)
 	if err == nil {
 		p.machine.created(session, p.now())
 	}
 	return err
 }
 
-func (p *payoutRun) startPayout(settled bool) error {
+func (p *payoutRun) startPayout(settledSince time.Time) error {
 	var session activities.Session
 	request := p.request
 	request.Policy = payout.Policy{}
-	in := activities.StartInput{Run: p.origin, SessionID: p.machine.Status.SessionID, Request: request, Settled: settled}
+	in := activities.StartInput{Run: p.origin, SessionID: p.machine.Status.SessionID, Request: request, SettledSince: settledSince}
 	ctx := p.sending("session/start/payout: "+p.summary(), sendScheduleToStart)
 	err := workflow.ExecuteActivity(ctx, p.activities.StartPayout, in).Get(p.ctx, &session)
 	if err == nil {
@@ -250,10 +254,10 @@ func (p *payoutRun) startPayout(settled bool) error {
 	return err
 }
 
-func (p *payoutRun) confirmSession(settled bool) error {
+func (p *payoutRun) confirmSession(settledSince time.Time) error {
 	var result activities.SendResult
 	in := p.sessionInput()
-	in.Settled = settled
+	in.SettledSince = settledSince
 	ctx := p.sending("session/confirm: "+p.summary(), min(sendScheduleToStart, p.machine.Status.Deadline.Sub(p.now())))
 	err := workflow.ExecuteActivity(ctx, p.activities.ConfirmSession, in).Get(p.ctx, &result)
 	if err == nil {

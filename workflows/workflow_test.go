@@ -1,6 +1,7 @@
 package workflows_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -37,10 +38,16 @@ func newHarnessWith(t *testing.T, pike *fakePike) *harness {
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	h := &harness{t: t, env: suite.NewTestWorkflowEnvironment(), pike: pike}
 	h.env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: payout.WorkflowID("p1"), TaskQueue: payout.DefaultTaskQueue})
-	worker.Register(h.env, activities.New(h.pike, nil))
+	worker.Register(h.env, activities.New(h.pike, onlyRun{}))
 	h.env.SetTestTimeout(time.Minute)
 	return h
 }
+
+// onlyRun is a workflow id that never had another run.
+type onlyRun struct{}
+
+func (onlyRun) EarlierSession(context.Context, string, string) (string, error) { return "", nil }
+func (onlyRun) ResetAt(context.Context, string, string) (time.Time, error)     { return time.Time{}, nil }
 
 func request(change ...func(*payout.Request)) payout.Request {
 	r := payout.Request{
