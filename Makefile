@@ -50,7 +50,7 @@ bin/temporal: tools/go.mod tools/go.sum
 test: build temporal vet workflowcheck ## everything CI runs: build, vet, workflowcheck, all tests with the race detector
 	@echo "==> tests of the packages"
 	@packages=$$($(GO) list ./... | grep -v '/e2e$$') && $(GO) test -race -timeout 10m $$packages
-	@echo "==> end-to-end tests: a real Temporal server, real HTTP, real processes"
+	@echo "==> end-to-end tests: a real Temporal server, real HTTP, real processes (about 5 minutes, nearly all of it waiting)"
 	@$(GO) test -race -count=1 -parallel 24 -timeout 15m ./e2e
 	@echo "==> all passed"
 
