@@ -6,6 +6,7 @@ package activities
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -35,12 +36,23 @@ type Runs interface {
 
 // Activities is registered with the worker as a whole; its methods are the activities.
 type Activities struct {
-	pike Pike
-	runs Runs
+	pike        Pike
+	runs        Runs
+	observeOnly bool
 }
 
-// New returns the activities over a client of Pike.
-func New(client Pike, runs Runs) *Activities { return &Activities{pike: client, runs: runs} }
+// New returns the activities.
+func New(config Config) *Activities {
+	return &Activities{pike: config.Pike, runs: config.Runs, observeOnly: config.ObserveOnly}
+}
+
+// Config is what the activities need.
+type Config struct {
+	Pike Pike
+	Runs Runs
+	// ObserveOnly holds start, confirm and cancel: they read and send nothing (hazard A15).
+	ObserveOnly bool
+}
 
 // Order is what every reading of a session is compared with (hazard A22).
 type Order struct {
@@ -149,11 +161,11 @@ func (a *Activities) StartPayout(ctx context.Context, in StartInput) (Session, e
 	if err != nil {
 		return Session{}, notSent(err)
 	}
-	if err := enoughTime(ctx); err != nil {
-		return Session{}, notSent(err)
+	if err := a.maySend(ctx); err != nil {
+		return Session{}, err
 	}
 	session, err := a.pike.StartPayout(ctx, request, in.Request.PayoutID+"/start")
-	return assessed(session, err, in.SessionID, order)
+	return assessed(ctx, in.Run, session, err, in.SessionID, order)
 }
 
 // ConfirmSession reads the session, compares it with the order, and only then
@@ -171,11 +183,11 @@ func (a *Activities) ConfirmSession(ctx context.Context, in SessionInput) (SendR
 	case held:
 		return SendResult{}, heldError(nil)
 	}
-	if err := enoughTime(ctx); err != nil {
-		return SendResult{}, notSent(err)
+	if err := a.maySend(ctx); err != nil {
+		return SendResult{}, err
 	}
 	answer, err := a.pike.ConfirmSession(ctx, in.SessionID, in.Order.PayoutID+"/confirm")
-	confirmed, err := assessed(answer, err, in.SessionID, in.Order)
+	confirmed, err := assessed(ctx, in.Run, answer, err, in.SessionID, in.Order)
 	return SendResult{Session: confirmed, Sent: true}, err
 }
 
@@ -189,15 +201,18 @@ func (a *Activities) CancelSession(ctx context.Context, in SessionInput) (SendRe
 	if !session.Phase.Cancellable() {
 		return SendResult{Session: session}, nil
 	}
-	if err := enoughTime(ctx); err != nil {
-		return SendResult{}, notSent(err)
+	if err := a.maySend(ctx); err != nil {
+		return SendResult{}, err
 	}
 	key := in.Order.PayoutID + "/cancel"
 	if in.Send > 1 { // a key that a refused cancel used up must not block the next one
 		key = fmt.Sprintf("%s/%d", key, in.Send)
 	}
 	answer, err := a.pike.CancelSession(ctx, in.SessionID, key)
-	cancelled, err := assessed(answer, err, in.SessionID, in.Order)
+	if errors.Is(err, pike.ErrWrongState) { // Pike takes a cancel only while it waits for confirm (api.md §3.5)
+		return SendResult{Session: session}, nil
+	}
+	cancelled, err := assessed(ctx, in.Run, answer, err, in.SessionID, in.Order)
 	return SendResult{Session: cancelled, Sent: true}, err
 }
 
@@ -230,28 +245,30 @@ func (a *Activities) read(ctx context.Context, run Run, sessionID string, order 
 	if err != nil {
 		return Session{}, err
 	}
-	result, err := assess(session, sessionID, order)
-	result.Reset = run.isReset(activity.GetInfo(ctx))
-	return result, err
+	return assess(session, sessionID, order, run.isReset(activity.GetInfo(ctx)))
 }
 
-func assessed(session pike.Session, err error, sessionID string, order Order) (Session, error) {
+func assessed(ctx context.Context, run Run, session pike.Session, err error, sessionID string, order Order) (Session, error) {
 	if err != nil {
 		return Session{}, applicationError(err)
 	}
-	result, err := assess(session, sessionID, order)
+	result, err := assess(session, sessionID, order, run.isReset(activity.GetInfo(ctx)))
 	if err != nil {
 		return Session{}, applicationError(err)
 	}
 	return result, nil
 }
 
-// enoughTime makes sure that a send ends before the workflow gives up on the
-// activity, also after the process was frozen (hazards A6, F06).
-func enoughTime(ctx context.Context) error {
+// maySend is the last check before a send. A worker may be told to observe
+// only, and a send must end before the workflow gives up on the activity, also
+// after the process was frozen (hazards A6, A15, F06).
+func (a *Activities) maySend(ctx context.Context) error {
+	if a.observeOnly {
+		return typedError(errorTypeObserveOnly, errObserveOnly)
+	}
 	deadline := activity.GetInfo(ctx).Deadline
 	if left := time.Until(deadline); left < pike.MaxTimeout {
-		return fmt.Errorf("only %s are left for the call, %s are needed", left.Round(time.Second), pike.MaxTimeout)
+		return notSent(fmt.Errorf("only %s are left for the call, %s are needed", left.Round(time.Second), pike.MaxTimeout))
 	}
 	return nil
 }

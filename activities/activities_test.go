@@ -66,7 +66,7 @@ func TestPhaseOf(t *testing.T) {
 func TestOnePaidOfTwoPayoutsIsPaidWithAMismatch(t *testing.T) {
 	session := onePayout(pike.SessionAccepted, pike.PayoutFailed)
 	session.Payouts = append(session.Payouts, onePayout(pike.SessionAccepted, pike.PayoutSucceeded).Payouts...)
-	result, err := assess(session, "ps_1", order())
+	result, err := assess(session, "ps_1", order(), false)
 	require.NoError(t, err)
 	require.Equal(t, PhasePaid, result.Phase)
 	require.Contains(t, result.Mismatch, "2 payouts")
@@ -89,7 +89,7 @@ func TestMismatch(t *testing.T) {
 }
 
 func TestAnswerForAnotherSessionIsNoAnswer(t *testing.T) {
-	_, err := assess(onePayout(pike.SessionAccepted, pike.PayoutSucceeded), "ps_2", order())
+	_, err := assess(onePayout(pike.SessionAccepted, pike.PayoutSucceeded), "ps_2", order(), false)
 	require.ErrorIs(t, err, errOtherSession)
 }
 
@@ -130,13 +130,13 @@ func TestNothingIsSentInAResetRunBeforeSomebodyHasWaited(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			runs := runsStub{resetAt: resetAt, err: tt.err}
 			confirming := &pikeStub{session: ready}
-			_, err := executeActivity[SendResult](New(confirming, runs).ConfirmSession,
+			_, err := executeActivity[SendResult](New(Config{Pike: confirming, Runs: runs}).ConfirmSession,
 				SessionInput{Run: Run{OriginalRunID: tt.original}, SessionID: "ps_1", Order: order(), SettledSince: tt.settledSince})
 			require.Equal(t, tt.sends, confirming.sends)
 			require.Equal(t, tt.sends == 0, err != nil)
 
 			starting := &pikeStub{session: empty}
-			_, err = executeActivity[Session](New(starting, runs).StartPayout,
+			_, err = executeActivity[Session](New(Config{Pike: starting, Runs: runs}).StartPayout,
 				StartInput{Run: Run{OriginalRunID: tt.original}, SessionID: "ps_1", Request: orderRequest(), SettledSince: tt.settledSince})
 			require.Equal(t, tt.sends, starting.sends)
 			require.Equal(t, tt.sends == 0, err != nil)
@@ -147,7 +147,7 @@ func TestNothingIsSentInAResetRunBeforeSomebodyHasWaited(t *testing.T) {
 // TestAResetRunNeverStartsWhatIsStarted: status shows the payout, whatever the history says.
 func TestAResetRunNeverStartsWhatIsStarted(t *testing.T) {
 	stub := &pikeStub{session: onePayout(pike.SessionInProgress, pike.PayoutInProgress)}
-	session, err := executeActivity[Session](New(stub, runsStub{}).StartPayout,
+	session, err := executeActivity[Session](New(Config{Pike: stub, Runs: runsStub{}}).StartPayout,
 		StartInput{Run: Run{OriginalRunID: "another"}, SessionID: "ps_1", Request: orderRequest(), SettledSince: time.Now()})
 	require.NoError(t, err)
 	require.Zero(t, stub.sends)
@@ -172,13 +172,13 @@ func TestCreateSessionAdoptsTheSessionOfAnotherRun(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			stub := &pikeStub{session: pike.Session{ID: "ps_1"}}
-			got, err := executeActivity[Session](New(stub, tt.runs).CreateSession, tt.in)
+			got, err := executeActivity[Session](New(Config{Pike: stub, Runs: tt.runs}).CreateSession, tt.in)
 			require.NoError(t, err)
 			require.Equal(t, tt.want, got)
 			require.Equal(t, tt.create, stub.sends)
 		})
 	}
-	_, err := executeActivity[Session](New(&pikeStub{}, runsStub{err: errors.New("visibility is down")}).CreateSession, CreateInput{Run: Run{"another"}})
+	_, err := executeActivity[Session](New(Config{Pike: &pikeStub{}, Runs: runsStub{err: errors.New("visibility is down")}}).CreateSession, CreateInput{Run: Run{"another"}})
 	require.Error(t, err, "what cannot be known is not risked")
 }
 
@@ -228,6 +228,7 @@ func TestFailureOf(t *testing.T) {
 type pikeStub struct {
 	Pike
 	session pike.Session
+	err     error
 	sends   int
 	keys    []string
 }
@@ -239,7 +240,7 @@ func (p *pikeStub) SessionStatus(context.Context, string) (pike.Session, error) 
 func (p *pikeStub) ConfirmSession(_ context.Context, _, key string) (pike.Session, error) {
 	p.sends++
 	p.keys = append(p.keys, key)
-	return p.session, nil
+	return p.session, p.err
 }
 
 func (p *pikeStub) CreateSession(ctx context.Context, _ pike.CreateSessionRequest, key string) (pike.Session, error) {
@@ -274,7 +275,7 @@ func TestConfirmIsSentOnlyIfStatusAsksForItAndTheOrderAgrees(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			stub := &pikeStub{session: tt.session}
-			result := execute(t, New(stub, nil).ConfirmSession)
+			result := execute(t, New(Config{Pike: stub, Runs: nil}).ConfirmSession)
 			require.Equal(t, tt.sends, stub.sends)
 			require.Equal(t, tt.sends == 1, result.Sent)
 			if tt.sends == 1 {
@@ -292,10 +293,38 @@ func TestCancelIsNotSentToAnEndedSession(t *testing.T) {
 		new(onePayout(pike.SessionInProgress, pike.PayoutInProgress)): 1,
 	} {
 		stub := &pikeStub{session: *session}
-		result := execute(t, New(stub, nil).CancelSession)
+		result := execute(t, New(Config{Pike: stub, Runs: nil}).CancelSession)
 		require.Equal(t, sends, stub.sends)
 		require.Equal(t, sends == 1, result.Sent)
 	}
+}
+
+// TestACancelThatComesTooEarlyIsNoFailure: Pike takes one only while it waits for confirm (api.md §3.5).
+func TestACancelThatComesTooEarlyIsNoFailure(t *testing.T) {
+	stub := &pikeStub{session: onePayout(pike.SessionInProgress, pike.PayoutInProgress),
+		err: &pike.Error{Method: "session/cancel", Outcome: pike.Unknown, Code: pike.CodeSessionWrongState}}
+	result := execute(t, New(Config{Pike: stub}).CancelSession)
+	require.False(t, result.Sent)
+	require.Equal(t, PhaseInProgress, result.Session.Phase)
+}
+
+func TestAnObservingWorkerSendsNothing(t *testing.T) {
+	ready := onePayout(pike.SessionInProgress, pike.PayoutPending)
+	ready.NextAction = pike.NextActionConfirm
+	stub := &pikeStub{session: ready}
+	a := New(Config{Pike: stub, ObserveOnly: true})
+	in := SessionInput{Run: Run{currentRun}, SessionID: "ps_1", Order: order()}
+	_, confirm := executeActivity[SendResult](a.ConfirmSession, in)
+	_, cancel := executeActivity[SendResult](a.CancelSession, in)
+	_, start := executeActivity[Session](a.StartPayout, StartInput{Run: Run{currentRun}, SessionID: "ps_1", Request: orderRequest()})
+	for _, err := range []error{confirm, cancel, start} {
+		failure := FailureOf(err)
+		require.True(t, failure.Held)
+		require.Equal(t, NotSent, failure.Outcome)
+	}
+	require.Zero(t, stub.sends)
+	_, err := executeActivity[Session](a.SessionStatus, in)
+	require.NoError(t, err)
 }
 
 // currentRun is the run id of the test environment.

@@ -26,13 +26,18 @@ const (
 	errorTypeConfigRefused = "PikeConfigRefused"
 	errorTypeNotSent       = "PikeNotSent"
 	errorTypeUnknown       = "PikeUnknown"
+	errorTypeObserveOnly   = "PikeObserveOnly"
 )
+
+var errObserveOnly = errors.New("held: the worker runs with PAYOUTS_OBSERVE_ONLY=true and sends no start, confirm or cancel")
 
 // Failure is what the error of an activity proves.
 type Failure struct {
 	Outcome Outcome
 	// Config: Pike refused our project, key or rights; a person must act.
 	Config bool
+	// Held: the worker was told to observe only; nothing is wrong with Pike.
+	Held bool
 	// Error is Pike's own word, nil if it gave none.
 	Error *payout.Error
 	// Text is the error for people.
@@ -61,6 +66,8 @@ func FailureOf(err error) Failure {
 		failure.Outcome, failure.Config = Refused, true
 	case errorTypeNotSent:
 		failure.Outcome = NotSent
+	case errorTypeObserveOnly:
+		failure.Outcome, failure.Held = NotSent, true
 	}
 	var pikeError payout.Error
 	if application.HasDetails() && application.Details(&pikeError) == nil && pikeError.Code != "" {

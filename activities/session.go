@@ -36,9 +36,6 @@ func (p Phase) Cancellable() bool {
 	return p == PhaseNotStarted || p == PhaseInProgress || p == PhaseReady
 }
 
-// Final says whether the session has ended for good.
-func (p Phase) Final() bool { return p == PhasePaid || p == PhaseNotPaid }
-
 // Session is what the workflow remembers of Pike's session. It holds no card data.
 type Session struct {
 	ID            string `json:"id"`
@@ -56,14 +53,14 @@ type Session struct {
 
 var errOtherSession = errors.New("Pike answered with another session than it was asked for")
 
-// assess turns Pike's answer into what it means for the order.
-func assess(session pike.Session, sessionID string, order Order) (Session, error) {
+// assess turns Pike's answer, read in a reset run or not, into what it means for the order.
+func assess(session pike.Session, sessionID string, order Order, reset bool) (Session, error) {
 	if session.ID != sessionID {
 		return Session{}, errOtherSession
 	}
 	result := Session{
 		ID: session.ID, Phase: phaseOf(session), SessionStatus: string(session.Status),
-		Mismatch: mismatch(session, order), Error: errorOf(session.Error),
+		Mismatch: mismatch(session, order), Error: errorOf(session.Error), Reset: reset,
 	}
 	if len(session.Payouts) > 0 {
 		first := session.Payouts[0]

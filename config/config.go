@@ -22,6 +22,8 @@ type Worker struct {
 	Pike      Pike
 	// RateLimit bounds Pike calls per second over all workers; 0 is no limit.
 	RateLimit float64
+	// ObserveOnly holds every start, confirm and cancel.
+	ObserveOnly bool
 }
 
 // Gateway is what `payouts webhookgw` needs.
@@ -53,6 +55,7 @@ func LoadWorker(ctx context.Context, lookuper envconfig.Lookuper) (Worker, error
 	r := newReader(ctx, lookuper)
 	config := Worker{
 		Temporal: r.temporal(), TaskQueue: r.taskQueue(), Log: r.log(), OpsAddr: r.opsAddr(), Pike: r.pike(), RateLimit: r.rateLimit(),
+		ObserveOnly: r.observeOnly(),
 	}
 	return result(config, r)
 }

@@ -105,7 +105,7 @@ func TestWorkerSettings(t *testing.T) {
 	e := with(worker(t), environment{
 		"TEMPORAL_ADDRESS": "temporal:7233", "TEMPORAL_NAMESPACE": "pay", "PAYOUTS_TASK_QUEUE": "q", "PAYOUTS_OPS_ADDR": "127.0.0.1:0",
 		"PAYOUTS_LOG_LEVEL": "debug", "PAYOUTS_LOG_FORMAT": "text", "PIKE_API_VERSION": "v2", "PIKE_SUBMERCHANT": "s1",
-		"PIKE_TIMEOUT": "5s", "PIKE_RATE_LIMIT": "2.5", "PIKE_PRIVATE_KEY_FILE": "", "PIKE_PRIVATE_KEY": privatePEM(rsaKey()),
+		"PIKE_TIMEOUT": "5s", "PIKE_RATE_LIMIT": "2.5", "PAYOUTS_OBSERVE_ONLY": "true", "PIKE_PRIVATE_KEY_FILE": "", "PIKE_PRIVATE_KEY": privatePEM(rsaKey()),
 	})
 	c, err := config.LoadWorker(t.Context(), e.lookuper())
 	require.NoError(t, err)
@@ -114,6 +114,7 @@ func TestWorkerSettings(t *testing.T) {
 	require.Equal(t, config.Log{Level: "debug", Format: "text"}, c.Log)
 	require.Equal(t, "q", c.TaskQueue)
 	require.InDelta(t, 2.5, c.RateLimit, 0)
+	require.True(t, c.ObserveOnly)
 	require.Equal(t, 5*time.Second, c.Pike.Timeout)
 	require.Equal(t, pike.V2, c.Pike.Version)
 	require.Equal(t, "s1", c.Pike.Submerchant)
@@ -124,7 +125,7 @@ func TestEveryProblemAtOnce(t *testing.T) {
 	bad := none(t)
 	for _, variable := range []string{
 		"PAYOUTS_LOG_LEVEL", "PAYOUTS_LOG_FORMAT", "PAYOUTS_OPS_ADDR", "PIKE_BASE_URL", "PIKE_API_VERSION", "PIKE_PROJECT", "PIKE_SUBMERCHANT",
-		"PIKE_PRIVATE_KEY_FILE", "PIKE_TIMEOUT", "PIKE_RATE_LIMIT", "PIKE_WEBHOOK_PUBLIC_KEY_FILES",
+		"PIKE_PRIVATE_KEY_FILE", "PIKE_TIMEOUT", "PIKE_RATE_LIMIT", "PIKE_WEBHOOK_PUBLIC_KEY_FILES", "PAYOUTS_OBSERVE_ONLY",
 		"WEBHOOKGW_ADDR", "WEBHOOKGW_PATH", "WEBHOOKGW_MAX_BODY", "WEBHOOKGW_SIGNAL_TIMEOUT",
 	} {
 		bad[variable] = canary + "\n"
@@ -135,7 +136,7 @@ func TestEveryProblemAtOnce(t *testing.T) {
 		want []string
 	}{
 		"worker": {loadWorker, []string{"TEMPORAL_ADDRESS", "PAYOUTS_LOG_LEVEL", "PAYOUTS_LOG_FORMAT", "PAYOUTS_OPS_ADDR", "PIKE_BASE_URL", "PIKE_API_VERSION",
-			"PIKE_PROJECT", "PIKE_SUBMERCHANT", "PIKE_PRIVATE_KEY_FILE", "PIKE_TIMEOUT", "PIKE_RATE_LIMIT"}},
+			"PIKE_PROJECT", "PIKE_SUBMERCHANT", "PIKE_PRIVATE_KEY_FILE", "PIKE_TIMEOUT", "PIKE_RATE_LIMIT", "PAYOUTS_OBSERVE_ONLY"}},
 		"gateway": {loadGateway, []string{"TEMPORAL_ADDRESS", "PAYOUTS_LOG_LEVEL", "PAYOUTS_LOG_FORMAT", "PAYOUTS_OPS_ADDR",
 			"WEBHOOKGW_ADDR", "WEBHOOKGW_PATH", "WEBHOOKGW_MAX_BODY", "WEBHOOKGW_SIGNAL_TIMEOUT", "PIKE_WEBHOOK_PUBLIC_KEY_FILES"}},
 	}

@@ -88,6 +88,18 @@ func (r *reader) pike() Pike {
 	return config
 }
 
+func (r *reader) observeOnly() bool {
+	var v struct {
+		ObserveOnly string `env:"PAYOUTS_OBSERVE_ONLY,default=false"`
+	}
+	r.read(&v)
+	observeOnly, err := strconv.ParseBool(v.ObserveOnly)
+	if err != nil {
+		r.problem("PAYOUTS_OBSERVE_ONLY", "must be true or false")
+	}
+	return observeOnly
+}
+
 func (r *reader) rateLimit() float64 {
 	var v struct {
 		RateLimit string `env:"PIKE_RATE_LIMIT,default=0"`

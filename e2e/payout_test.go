@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"pikepayouts/pikesim"
 	"pikepayouts/secret"
 	"pikepayouts/starter"
+	"pikepayouts/worker"
 )
 
 func attention(status payout.Status) payout.AttentionReason {
@@ -184,4 +186,38 @@ func TestAPersonResolvesWhatPikeLeavesOpen(t *testing.T) {
 	require.Equal(t, payout.StateFailed, s.wait(r).State)
 	_, err = s.starter.Resolve(testContext(t), r.PayoutID, payout.ResolveRequest{Action: payout.ResolveRecheck, By: "ann"})
 	require.ErrorIs(t, err, starter.ErrResolveRefused)
+}
+
+// TestAnObservingWorkerSendsNothing: status reads go on, start, confirm and cancel are held and say so (hazard A15).
+func TestAnObservingWorkerSendsNothing(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, stackOptions{noWorker: true})
+	fresh := order(t, pikesim.PresetConfirmed, polling(time.Second))
+	decided := order(t, pikesim.PresetConfirmed, manual, polling(time.Second))
+	held := func(r payout.Request) {
+		require.Eventually(t, func() bool {
+			status, err := s.starter.Get(testContext(t), r.PayoutID)
+			return err == nil && strings.Contains(status.NextStep, "PAYOUTS_OBSERVE_ONLY")
+		}, time.Minute, 50*time.Millisecond)
+	}
+	s.observing(func() {
+		s.start(fresh)
+		held(fresh)
+		require.Zero(t, s.calls(fresh, "session/start/payout"))
+	})
+	w := worker.New(shared.temporal, worker.Options{TaskQueue: s.taskQueue, Pike: s.pikeClient(pike.V1)})
+	require.NoError(t, w.Start())
+	s.start(decided)
+	s.eventually(decided, payout.StateAwaitingDecision)
+	w.Stop()
+	s.observing(func() {
+		_, err := s.starter.Confirm(testContext(t), decided.PayoutID, "ann", "")
+		require.NoError(t, err)
+		held(decided)
+		require.Zero(t, s.calls(decided, "session/confirm"))
+		require.Positive(t, s.calls(decided, "session/status"))
+	})
+	s.startWorker(pike.V1)
+	require.Equal(t, payout.StateSucceeded, s.wait(fresh).State)
+	require.Equal(t, payout.StateSucceeded, s.wait(decided).State)
 }

@@ -95,6 +95,15 @@ func (s *stack) startWorker(version pike.Version) {
 	s.t.Cleanup(w.Stop)
 }
 
+// observing runs do while the only worker observes, and stops that worker.
+func (s *stack) observing(do func()) {
+	s.t.Helper()
+	w := worker.New(shared.temporal, worker.Options{TaskQueue: s.taskQueue, Pike: s.pikeClient(pike.V1), ObserveOnly: true})
+	require.NoError(s.t, w.Start())
+	defer w.Stop()
+	do()
+}
+
 func (s *stack) pikeClient(version pike.Version) *pike.Client {
 	client, err := pike.NewClient(pike.Config{BaseURL: s.simURL, Version: version, Project: project, Signer: shared.partnerKey})
 	require.NoError(s.t, err)

@@ -27,7 +27,10 @@ type Options struct {
 	// Pike is the provider's client.
 	Pike activities.Pike
 	// RateLimit bounds Pike calls per second over all workers of the task queue; 0 is no limit.
+	// Temporal counts activities, of which confirm and cancel make two calls each: a happy payout makes five calls in four.
 	RateLimit float64
+	// ObserveOnly holds every start, confirm and cancel, while status reads go on.
+	ObserveOnly bool
 	// DataConverter is the one that the Temporal client was built with, the SDK's default if nil.
 	DataConverter converter.DataConverter
 }
@@ -46,7 +49,9 @@ func New(c client.Client, options Options) sdkworker.Worker {
 		WorkflowPanicPolicy:          sdkworker.BlockWorkflow, // a bug must stop payouts, not fail them (hazard T6)
 		DisableRegistrationAliasing:  true,
 	})
-	Register(w, activities.New(options.Pike, activities.NewRuns(c, options.DataConverter)))
+	Register(w, activities.New(activities.Config{
+		Pike: options.Pike, Runs: activities.NewRuns(c, options.DataConverter), ObserveOnly: options.ObserveOnly,
+	}))
 	return w
 }
 

@@ -82,7 +82,7 @@ func (m *machine) details() string {
 		row("deadline", clock(*status.Deadline))
 	}
 	row("next", status.NextStep)
-	row("you can", possibleActions(status))
+	row("you can", m.possibleActions())
 	return table.String()
 }
 
@@ -97,19 +97,20 @@ func (m *machine) sessionText() string {
 	return text + ")"
 }
 
-func possibleActions(status payout.Status) string {
-	var actions []string
-	switch {
-	case status.State.Final():
+func (m *machine) possibleActions() string {
+	status := m.Status
+	if status.State.Final() {
 		return ""
-	case status.Decision == nil:
+	}
+	var actions []string
+	if m.checkDecision(payout.DecideRequest{Decision: payout.DecisionCancel}) == nil {
 		actions = append(actions, fmt.Sprintf("`payouts confirm %[1]s --by you` or `payouts cancel %[1]s --by you`", status.PayoutID))
 	}
 	if status.Attention != nil {
 		actions = append(actions, fmt.Sprintf("`payouts resolve %s --action recheck`", status.PayoutID))
 	}
 	if len(actions) == 0 {
-		return "wait; the decision is made"
+		return "wait"
 	}
 	return strings.Join(actions, "; ")
 }

@@ -20,7 +20,7 @@ const (
 	// unreachableAfter without an answer from Pike raises attention.
 	unreachableAfter = 5 * time.Minute
 	maxPollGap       = 5 * time.Minute
-	// maxPollGapAttention applies while attention is raised, except while a confirm can still be sent.
+	// maxPollGapAttention applies while attention is raised, except while Pike may wait for a confirm.
 	maxPollGapAttention = time.Hour
 )
 
@@ -91,6 +91,12 @@ type machine struct {
 	// SilentSince is when Pike first failed to answer, zero while it answers.
 	SilentSince time.Time `json:"silent_since,omitzero"`
 	ReadyAt     time.Time `json:"ready_at,omitzero"`
+	// RecheckAsked: a person wants a status read before anything else.
+	RecheckAsked bool `json:"recheck_asked,omitempty"`
+	// ConfirmSentAt is when the last confirm was handed to an activity.
+	ConfirmSentAt time.Time `json:"confirm_sent_at,omitzero"`
+	// Held: the last send was held because the worker observes only.
+	Held bool `json:"held,omitempty"`
 }
 
 func newMachine(request payout.Request, now time.Time) *machine {
@@ -103,6 +109,9 @@ func newMachine(request payout.Request, now time.Time) *machine {
 
 // next says what to do now. It moves on where only time or a decision is needed.
 func (m *machine) next(now time.Time) step {
+	if m.RecheckAsked && m.Status.SessionID != "" && !m.Status.State.Final() {
+		return step{do: readStatus}
+	}
 	switch m.Status.State {
 	case payout.StateCreating:
 		return m.nextCreating(now)
@@ -311,20 +320,25 @@ func (m *machine) calling(call action, now time.Time) (settledSince time.Time) {
 	case startPayout:
 		m.SentAt = time.Time{}
 	case confirmSession:
-		m.SentAt = time.Time{}
+		m.SentAt, m.ConfirmSentAt = time.Time{}, now
 		m.Hinted, m.ReadyHinted = false, false
 	case cancelSession:
 		m.CancelSends++
 		m.Hinted, m.ReadyHinted = false, false
 	case readStatus:
-		m.Hinted, m.ReadyHinted = false, false
+		m.Hinted, m.ReadyHinted, m.RecheckAsked = false, false, false
 	}
 	return settledSince
 }
 
 func (m *machine) enter(state payout.State, now time.Time, why string) {
-	m.Status.State = state
+	m.become(state, now)
 	m.note(state, now, why)
+}
+
+// become is enter without a trace in the transitions.
+func (m *machine) become(state payout.State, now time.Time) {
+	m.Status.State = state
 	m.SentAt = time.Time{}
 	m.Gap = time.Duration(m.Policy.PollInterval)
 	m.NextCall = now.Add(m.Gap)
@@ -340,12 +354,20 @@ func (m *machine) note(state payout.State, now time.Time, why string) {
 // backOff schedules the next call to Pike: the gap doubles, up to a bound.
 func (m *machine) backOff(now time.Time) {
 	bound := maxPollGap
-	canConfirm := m.Status.State == payout.StateConfirming && !m.deadlinePassed(now)
-	if m.Status.Attention != nil && !canConfirm {
+	if m.Status.Attention != nil && !m.urgent(now) {
 		bound = maxPollGapAttention
 	}
-	m.NextCall = now.Add(m.Gap)
+	m.NextCall = now.Add(min(m.Gap, bound))
 	m.Gap = min(2*m.Gap, bound)
+}
+
+// urgent: Pike may be waiting for a confirm that a deadline bounds.
+func (m *machine) urgent(now time.Time) bool {
+	switch m.Status.State {
+	case payout.StateStarting, payout.StateAwaitingReady, payout.StateAwaitingDecision, payout.StateConfirming:
+		return !m.deadlinePassed(now)
+	}
+	return false
 }
 
 func later(a, b time.Time) time.Time {

@@ -203,6 +203,80 @@ func TestAReadCountsFromWhenItWasAskedFor(t *testing.T) {
 	}
 }
 
+// TestAfterAnOutageSomebodyLooksSoon: the long gaps of the outage end with it (hazard L1).
+func TestAfterAnOutageSomebodyLooksSoon(t *testing.T) {
+	m := inState(t, payout.StateAwaitingReady, payout.Policy{ReadyTimeout: payout.Duration(6 * time.Hour)})
+	back := epoch.Add(40 * time.Minute)
+	var lastRead time.Time
+	for now := epoch; now.Before(epoch.Add(150 * time.Minute)); {
+		next := m.next(now)
+		if next.do == wait {
+			now = next.until
+			continue
+		}
+		m.calling(next.do, now)
+		if now.Before(back) {
+			m.callFailed(next.do, activities.Failure{Outcome: activities.Unknown}, now)
+			continue
+		}
+		if !lastRead.IsZero() {
+			require.LessOrEqual(t, now.Sub(lastRead), maxPollGap)
+		}
+		lastRead = now
+		m.polled(session(activities.PhaseInProgress), now)
+		require.Nil(t, m.Status.Attention)
+	}
+}
+
+func TestNothingIsConfirmedLongAfterReadyTimeout(t *testing.T) {
+	m := inState(t, payout.StateAwaitingReady, payout.Policy{})
+	m.polled(session(activities.PhaseUnresolved), epoch)
+	later := epoch.Add(72 * time.Hour) // support brings the session back to life
+	m.polled(session(activities.PhaseReady), later)
+	require.Equal(t, cancelSession, m.next(later).do)
+}
+
+func TestADecisionIsRefusedWhereItCouldNotBeActedOn(t *testing.T) {
+	m := inState(t, payout.StateAwaitingReady, payout.Policy{Decision: payout.DecisionManual})
+	unresolved := session(activities.PhaseUnresolved)
+	unresolved.Reset = true // an earlier run may have confirmed
+	m.polled(unresolved, epoch)
+	require.ErrorContains(t, m.checkDecision(payout.DecideRequest{Decision: payout.DecisionCancel, By: "ann"}), "may be under way")
+	require.NotContains(t, m.details(), "payouts cancel")
+}
+
+func TestACancelGoesOutWhenPikeBecomesReady(t *testing.T) {
+	m := inState(t, payout.StateAwaitingReady, payout.Policy{})
+	require.NoError(t, m.cancelRequested(epoch))
+	m.call(t, cancelSession, epoch)
+	m.cancelled(activities.SendResult{Session: session(activities.PhaseInProgress)}, epoch) // not yet: session_wrong_state
+	require.NoError(t, m.hint(readyEvent))
+	m.call(t, readStatus, epoch.Add(time.Second))
+	m.polled(session(activities.PhaseReady), epoch.Add(time.Second))
+	require.Equal(t, cancelSession, m.next(epoch.Add(time.Second)).do)
+	require.Nil(t, m.Status.Attention)
+}
+
+func TestARepeatedForgedHintLeavesNoTrace(t *testing.T) {
+	m := inState(t, payout.StateAwaitingReady, payout.Policy{})
+	before := len(m.Status.Transitions)
+	for range 100 {
+		require.NoError(t, m.hint(readyEvent))
+		m.call(t, confirmSession, epoch)
+		m.confirmed(activities.SendResult{Session: session(activities.PhaseInProgress)}, epoch)
+	}
+	require.Len(t, m.Status.Transitions, before)
+	require.Equal(t, payout.StateAwaitingReady, m.Status.State)
+}
+
+func TestTheNamesOfAllApproversAreKept(t *testing.T) {
+	m := testMachine(payout.Policy{Decision: payout.DecisionManual, Approvals: 2})
+	for _, by := range []string{"ann", "bob"} {
+		m.decideBy(payout.DecideRequest{Decision: payout.DecisionConfirm, By: by}, epoch)
+	}
+	require.Equal(t, "ann, bob", m.Status.Decision.By)
+}
+
 func TestOnePersonIsOneApproval(t *testing.T) {
 	m := testMachine(payout.Policy{Decision: payout.DecisionManual, Approvals: 2})
 	m.decideBy(payout.DecideRequest{Decision: payout.DecisionConfirm, By: "ann"}, epoch)
@@ -338,54 +412,56 @@ func (p *worstPike) send(faults bool, work func()) error {
 
 var errNotSent = errors.New("not sent")
 
-func failureOf(err error) activities.Failure {
+func failureOf(t *rapid.T, err error) activities.Failure {
+	failure := activities.Failure{Outcome: activities.Unknown}
 	if errors.Is(err, errNotSent) {
-		return activities.Failure{Outcome: activities.NotSent}
+		failure.Outcome = activities.NotSent
 	}
-	return activities.Failure{Outcome: activities.Unknown}
+	if rapid.Bool().Draw(t, "with a code") {
+		failure.Error = &payout.Error{Code: "internal_error"}
+	}
+	return failure
 }
 
-// execute is what the activities do, over the model.
+// execute is what the activities do, over the model. An answer takes its time,
+// in which webhooks and people go on.
 func (p *worstPike) execute(m *machine, call action, faults bool) {
 	m.calling(call, p.now)
-	var err error
-	switch call {
-	case createSession:
-		if err = p.send(faults, func() {}); err == nil {
-			m.created(session(activities.PhaseNotStarted), p.now)
-		}
-	case adoptSession:
-		if err = p.send(faults, func() {}); err == nil {
-			m.created(activities.Session{}, p.now)
-		}
-	case startPayout:
-		if err = p.send(faults, p.start); err == nil {
-			m.started(session(activities.PhaseInProgress), p.now)
-		}
-	case confirmSession:
-		if seen := p.read(); seen.Phase != activities.PhaseReady {
-			m.confirmed(activities.SendResult{Session: seen}, p.now)
-			return
-		}
-		if err = p.send(faults, p.confirm); err == nil {
-			m.confirmed(activities.SendResult{Session: session(activities.PhaseInProgress), Sent: true}, p.now)
-		}
-	case cancelSession:
-		if seen := p.read(); !seen.Phase.Cancellable() {
-			m.cancelled(activities.SendResult{Session: seen}, p.now)
-			return
-		}
-		if err = p.send(faults, p.cancel); err == nil {
-			m.cancelled(activities.SendResult{Session: session(activities.PhaseInProgress), Sent: true}, p.now)
-		}
-	case readStatus:
-		if err = p.send(faults, func() {}); err == nil {
-			m.polled(p.read(), p.now)
-		}
+	answer, err := p.answer(m, call, faults)
+	if faults {
+		p.to(p.now.Add(rapid.SampledFrom([]time.Duration{0, time.Second, moneyStartToClose}).Draw(p.t, "latency")))
+		p.disturb(m)
 	}
 	if err != nil {
-		m.callFailed(call, failureOf(err), p.now)
+		m.callFailed(call, failureOf(p.t, err), p.now)
+		return
 	}
+	answer()
+}
+
+// answer makes the call and returns how the machine takes it in.
+func (p *worstPike) answer(m *machine, call action, faults bool) (func(), error) {
+	sent := activities.SendResult{Session: session(activities.PhaseInProgress), Sent: true}
+	switch call {
+	case createSession:
+		return func() { m.created(session(activities.PhaseNotStarted), p.now) }, p.send(faults, func() {})
+	case adoptSession:
+		return func() { m.created(activities.Session{}, p.now) }, p.send(faults, func() {})
+	case startPayout:
+		return func() { m.started(session(activities.PhaseInProgress), p.now) }, p.send(faults, p.start)
+	case confirmSession:
+		if seen := p.read(); seen.Phase != activities.PhaseReady {
+			return func() { m.confirmed(activities.SendResult{Session: seen}, p.now) }, nil
+		}
+		return func() { m.confirmed(sent, p.now) }, p.send(faults, p.confirm)
+	case cancelSession:
+		if seen := p.read(); !seen.Phase.Cancellable() {
+			return func() { m.cancelled(activities.SendResult{Session: seen}, p.now) }, nil
+		}
+		return func() { m.cancelled(sent, p.now) }, p.send(faults, p.cancel)
+	}
+	seen := p.read()
+	return func() { m.polled(seen, p.now) }, p.send(faults, func() {})
 }
 
 // TestMachineAgainstTheWorstPike is the promise in one property: never two

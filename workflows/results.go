@@ -58,14 +58,25 @@ func (m *machine) cancelled(result activities.SendResult, now time.Time) {
 
 // polled takes in the answer to SessionStatus.
 func (m *machine) polled(session activities.Session, now time.Time) {
-	m.backOff(now)
+	state, phase := m.Status.State, m.Session.Phase
 	m.observe(session, now)
+	if m.Status.State == state {
+		m.backOff(now)
+	}
+	becameReady := session.Phase == activities.PhaseReady && phase != activities.PhaseReady
+	if m.Status.State == payout.StateCancelling && becameReady { // now Pike takes a cancel
+		m.NextCall = now
+	}
 }
 
 // callFailed takes in the error of any activity.
 func (m *machine) callFailed(call action, failure activities.Failure, now time.Time) {
-	m.noteSilence(failure, now)
 	m.backOff(now)
+	if failure.Held {
+		m.Held, m.Status.NextStep = true, failure.Text
+		return
+	}
+	m.noteSilence(failure, now)
 	if failure.Error != nil {
 		m.Status.Error = failure.Error
 	}
@@ -195,7 +206,7 @@ func (m *machine) proceed(now time.Time) {
 	}
 	isReady := m.Session.Phase == activities.PhaseReady
 	switch {
-	case m.Status.State == payout.StateAwaitingReady && isReady && !m.cancelDecided():
+	case m.Status.State == payout.StateAwaitingReady && isReady && !m.cancelDecided() && !m.deadlinePassed(now):
 		m.ready(now, "status shows ready")
 	case m.Status.State == payout.StateConfirming && !isReady && m.ConfirmMayLive:
 		m.clear(payout.AttentionConfirmUnknown)
@@ -219,7 +230,12 @@ func (m *machine) notReadyAfterAll(now time.Time, why string) {
 	}
 	m.ReadyAt = time.Time{}
 	readyBy := m.startedAt().Add(time.Duration(m.Policy.ReadyTimeout))
-	m.enter(payout.StateAwaitingReady, now, why)
+	if last := len(m.Status.Transitions) - 1; m.Status.State == payout.StateConfirming && last > 0 {
+		m.Status.Transitions = m.Status.Transitions[:last:last] // a hint can be repeated for ever, its trace must not grow
+		m.become(payout.StateAwaitingReady, now)
+	} else {
+		m.enter(payout.StateAwaitingReady, now, why)
+	}
 	m.Status.Deadline = new(readyBy)
 }
 
@@ -249,6 +265,8 @@ func (m *machine) checkDecision(request payout.DecideRequest) error {
 		return fmt.Errorf("the payout has ended: %s", m.Status.State)
 	case m.Status.Decision != nil:
 		return fmt.Errorf("already decided: %s by %s", m.Status.Decision.Value, m.Status.Decision.By)
+	case m.Status.State == payout.StateAwaitingResult && m.ConfirmMayLive:
+		return errors.New("the confirm may be under way")
 	case request.Decision == payout.DecisionConfirm && slices.ContainsFunc(m.ApprovedBy, samePerson(request.By)):
 		return fmt.Errorf("%s has confirmed already; %d different people must", request.By, m.Policy.Approvals)
 	}
@@ -269,7 +287,11 @@ func (m *machine) decideBy(request payout.DecideRequest, now time.Time) {
 			return
 		}
 	}
-	m.decide(request.Decision, request.By, request.Reason, now)
+	by := request.By
+	if len(m.ApprovedBy) > 1 && request.Decision == payout.DecisionConfirm {
+		by = strings.Join(m.ApprovedBy, ", ")
+	}
+	m.decide(request.Decision, by, request.Reason, now)
 }
 
 func (m *machine) decide(value, by, reason string, now time.Time) {
@@ -287,10 +309,12 @@ func (m *machine) checkResolve() error {
 	return nil
 }
 
-// recheck brings the next call to Pike forward to now.
+// recheck asks for a status read before anything else; without a session, for the next attempt to get one.
 func (m *machine) recheck(now time.Time) {
-	m.Hinted = m.Status.SessionID != ""
-	m.NextCall = now
+	m.RecheckAsked = true
+	if m.Status.SessionID == "" {
+		m.NextCall = now
+	}
 }
 
 // close ends the payout on a person's word, unless the truth just read says the opposite.
@@ -306,6 +330,9 @@ func (m *machine) close(request payout.ResolveRequest, now time.Time) error {
 	if paid && (phase == activities.PhaseNotPaid || phase == activities.PhaseNotStarted || phase == activities.PhaseReady) ||
 		!paid && phase == activities.PhasePaid || m.Status.SessionID == "" {
 		return fmt.Errorf("a fresh status says the opposite: session %q is %q, its payout %q", m.Status.SessionID, m.Session.SessionStatus, m.Session.PayoutStatus)
+	}
+	if !paid && phase.Cancellable() && m.ConfirmMayLive && now.Before(m.ConfirmSentAt.Add(settleDelay)) {
+		return fmt.Errorf("a confirm may be in flight until %s; try again then", clock(m.ConfirmSentAt.Add(settleDelay)))
 	}
 	state := payout.StateFailed
 	switch {
@@ -362,7 +389,12 @@ func (m *machine) clear(reasons ...payout.AttentionReason) {
 
 // answered: Pike spoke to us.
 func (m *machine) answered() {
-	m.SilentSince = time.Time{}
+	if !m.SilentSince.IsZero() {
+		m.SilentSince, m.Gap = time.Time{}, time.Duration(m.Policy.PollInterval)
+	}
+	if m.Held {
+		m.Held, m.Status.NextStep = false, nextSteps[m.Status.State]
+	}
 	m.clear(payout.AttentionPikeUnreachable, payout.AttentionConfigRefused)
 }
 

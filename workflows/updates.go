@@ -60,14 +60,14 @@ func (p *payoutRun) validateResolve(_ workflow.Context, request payout.ResolveRe
 func (p *payoutRun) resolve(ctx workflow.Context, request payout.ResolveRequest) (payout.Status, error) {
 	// The handler's context is cancelled with the workflow; a payout is not.
 	ctx, _ = workflow.NewDisconnectedContext(ctx)
-	if err := p.freshCall(ctx); err != nil {
+	if err := p.freshRead(ctx); err != nil {
 		return payout.Status{}, err
 	}
 	if request.Action == payout.ResolveRecheck {
 		return p.machine.Status, nil
 	}
-	if p.lastCall != nil {
-		return payout.Status{}, refuse(payout.ErrorTypeResolveRefused, fmt.Errorf("Pike gave no fresh status to check against: %w", p.lastCall))
+	if p.readError != nil {
+		return payout.Status{}, refuse(payout.ErrorTypeResolveRefused, fmt.Errorf("Pike gave no fresh status to check against: %w", p.readError))
 	}
 	if p.calling { // a send must not meet a closed payout
 		return payout.Status{}, refuse(payout.ErrorTypeResolveRefused, errors.New("Pike is being called at this moment; try again"))
@@ -79,15 +79,14 @@ func (p *payoutRun) resolve(ctx workflow.Context, request payout.ResolveRequest)
 	return p.machine.Status, nil
 }
 
-// freshCall waits for the end of a call that began after now.
-func (p *payoutRun) freshCall(ctx workflow.Context) error {
-	seen := p.calls
-	if p.calling {
-		seen++
-	}
+// freshRead waits for the end of a status read that begins after now. Without a session there is nothing to read.
+func (p *payoutRun) freshRead(ctx workflow.Context) error {
 	p.machine.recheck(p.now())
 	p.wake()
-	if err := workflow.Await(ctx, func() bool { return p.calls > seen || p.machine.Status.State.Final() }); err != nil {
+	done := func() bool {
+		return p.machine.Status.SessionID == "" || p.machine.Status.State.Final() || !p.machine.RecheckAsked && !p.calling
+	}
+	if err := workflow.Await(ctx, done); err != nil {
 		return fmt.Errorf("waiting for Pike: %w", err)
 	}
 	return nil

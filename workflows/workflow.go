@@ -43,7 +43,10 @@ func PayoutWorkflow(ctx workflow.Context, rawRequest json.RawMessage, continued 
 // payoutRun is one run of PayoutWorkflow.
 type payoutRun struct {
 	// ctx is not cancelled with the workflow: a cancellation is one more thing to decide on.
-	ctx        workflow.Context
+	ctx workflow.Context
+	// root is cancelled with the workflow; cancelled says that this is recorded.
+	root       workflow.Context
+	cancelled  bool
 	log        log.Logger
 	rawRequest json.RawMessage
 	request    payout.Request
@@ -54,10 +57,9 @@ type payoutRun struct {
 	// woken says that something arrived since the last decision.
 	woken bool
 	timer watchdog
-	// calling: a call is under way. calls counts those that have ended, lastCall is the error of the last.
-	calling  bool
-	calls    int
-	lastCall error
+	// calling: a call is under way. readError is the error of the last status read.
+	calling   bool
+	readError error
 }
 
 // watchdog is the one timer that bounds every wait. It outlives waits that end early: a timer
@@ -80,7 +82,7 @@ func setUp(ctx workflow.Context, rawRequest json.RawMessage, continued *machine)
 	}
 	disconnected, _ := workflow.NewDisconnectedContext(ctx)
 	p := &payoutRun{
-		ctx: disconnected, rawRequest: rawRequest, request: request, machine: continued,
+		ctx: disconnected, root: ctx, rawRequest: rawRequest, request: request, machine: continued,
 		origin: activities.Run{OriginalRunID: originalRunID(workflow.GetInfo(ctx))},
 		log:    log.With(workflow.GetLogger(ctx), "payout_id", request.PayoutID),
 	}
@@ -152,7 +154,8 @@ func (p *payoutRun) run() (payout.Status, error) {
 // mayContinueAsNew is true once the history has grown long, which takes a
 // payout weeks of waiting, and nothing is left unread or unanswered (hazards L8, L9).
 func (p *payoutRun) mayContinueAsNew() bool {
-	if !workflow.GetInfo(p.ctx).GetContinueAsNewSuggested() || !workflow.AllHandlersFinished(p.ctx) {
+	unread := p.root.Err() != nil && !p.cancelled
+	if !workflow.GetInfo(p.ctx).GetContinueAsNewSuggested() || !workflow.AllHandlersFinished(p.ctx) || unread {
 		return false
 	}
 	p.receiveSignals(p.recordEvent)
@@ -220,7 +223,10 @@ func (p *payoutRun) call(call action) {
 	case readStatus:
 		err = p.readStatus()
 	}
-	p.calling, p.calls, p.lastCall = false, p.calls+1, err
+	p.calling = false
+	if call == readStatus {
+		p.readError = err
+	}
 	if err == nil {
 		return
 	}
@@ -356,6 +362,7 @@ func (p *payoutRun) eachEvent(channel workflow.ReceiveChannel, handle func(payou
 
 func (p *payoutRun) recordCancellation(ctx workflow.Context, cancelled workflow.Channel) {
 	cancelled.Receive(ctx, nil)
+	p.cancelled = true
 	if err := p.machine.cancelRequested(p.now()); err != nil {
 		p.log.Warn(err.Error())
 	}

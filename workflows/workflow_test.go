@@ -38,7 +38,7 @@ func newHarnessWith(t *testing.T, pike *fakePike) *harness {
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	h := &harness{t: t, env: suite.NewTestWorkflowEnvironment(), pike: pike}
 	h.env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: payout.WorkflowID("p1"), TaskQueue: payout.DefaultTaskQueue})
-	worker.Register(h.env, activities.New(h.pike, onlyRun{}))
+	worker.Register(h.env, activities.New(activities.Config{Pike: h.pike, Runs: onlyRun{}}))
 	h.env.SetTestTimeout(time.Minute)
 	return h
 }
@@ -529,6 +529,26 @@ func TestResolve(t *testing.T) {
 		h.resolve(10*time.Hour+second, payout.ResolveRecheck)
 		h.at(10*time.Hour+minute, func() { require.True(t, h.env.IsWorkflowCompleted(), "no poll was due for an hour") })
 		require.Equal(t, payout.StateSucceeded, h.run(request()).State)
+	})
+	t.Run("closing sends nothing, and not while a confirm may be in flight", func(t *testing.T) {
+		h := newHarness(t)
+		h.pike.failing("confirm", 1, fakeError{err: unknownError("confirm")})
+		h.pikeTurns(second, ready, payout.SignalReadyToConfirm)
+		early := h.resolve(60*second, payout.ResolveCloseNotPaid)
+		closing := h.resolve(96*second, payout.ResolveCloseNotPaid) // settled, and the machine is about to confirm again
+		status := h.run(request())
+		require.ErrorContains(t, early.err, "may be in flight")
+		require.NoError(t, closing.err)
+		require.Equal(t, payout.StateFailed, status.State)
+		require.Equal(t, 1, h.pike.count("confirm"))
+	})
+	t.Run("closing starts nothing", func(t *testing.T) {
+		h := newHarness(t)
+		h.pike.failing("start", 1, fakeError{err: &pike.Error{Method: "start", Outcome: pike.Refused, Code: pike.CodeAuthorization}})
+		closing := h.resolve(5*second, payout.ResolveCloseNotPaid)
+		require.Equal(t, payout.StateFailed, h.run(request()).State)
+		require.NoError(t, closing.err)
+		require.Equal(t, 1, h.pike.count("start"))
 	})
 	t.Run("only with attention", func(t *testing.T) {
 		h := newHarness(t)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
@@ -30,6 +31,7 @@ Environment, besides TEMPORAL_*:
   PIKE_TIMEOUT              30s; one HTTP call, at most 30s
   PIKE_RATE_LIMIT           0; Pike calls per second over all workers, 0 is no limit
   PAYOUTS_TASK_QUEUE        payouts
+  PAYOUTS_OBSERVE_ONLY      false; true holds every start, confirm and cancel while status reads go on
   PAYOUTS_OPS_ADDR          :9090; /healthz, /readyz, /metrics
   PAYOUTS_LOG_LEVEL/_FORMAT info, json`
 
@@ -67,15 +69,31 @@ func runWorker(ctx context.Context, settings config.Worker, logger *slog.Logger)
 		return err
 	}
 	ops, err := telemetry.ListenOps(ctx, telemetry.OpsConfig{
-		Addr: settings.OpsAddr, Gatherer: newRegistry(), Checks: []telemetry.Check{temporalCheck(c)}, Logger: logger,
+		Addr: settings.OpsAddr, Gatherer: workerRegistry(settings), Checks: []telemetry.Check{temporalCheck(c)}, Logger: logger,
 	})
 	if err != nil {
 		return fmt.Errorf("PAYOUTS_OPS_ADDR: %w", err)
 	}
-	w := worker.New(c, worker.Options{TaskQueue: settings.TaskQueue, Pike: provider, RateLimit: settings.RateLimit})
+	w := worker.New(c, worker.Options{TaskQueue: settings.TaskQueue, Pike: provider, RateLimit: settings.RateLimit, ObserveOnly: settings.ObserveOnly})
 	logger.Info("worker runs", "task_queue", settings.TaskQueue, "namespace", namespace,
 		"pike_base_url", settings.Pike.BaseURL, "pike_api_version", settings.Pike.Version, "ops", ops.Addr().String())
+	if settings.ObserveOnly {
+		logger.Warn("PAYOUTS_OBSERVE_ONLY is on: no start, confirm or cancel is sent; payouts wait")
+	}
 	return serveWithOps(ctx, ops, func(ctx context.Context) error { return work(ctx, w) })
+}
+
+// workerRegistry shows beside the usual metrics whether the worker observes only.
+func workerRegistry(settings config.Worker) *prometheus.Registry {
+	registry := newRegistry()
+	observeOnly := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "payouts_observe_only", Help: "1 while this worker holds every start, confirm and cancel (PAYOUTS_OBSERVE_ONLY).",
+	})
+	if settings.ObserveOnly {
+		observeOnly.Set(1)
+	}
+	registry.MustRegister(observeOnly)
+	return registry
 }
 
 // work runs the worker until ctx ends or the worker gives up.
