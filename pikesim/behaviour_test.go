@@ -41,8 +41,28 @@ func TestBehavioursAreChecked(t *testing.T) {
 		{pikesim.Behaviour{DeclineWith: "x"}, `decline_with must be one of cancelled, error`},
 		{pikesim.Behaviour{Cancel: "x"}, `cancel must be one of when_ready`},
 		{pikesim.Behaviour{Webhooks: "x"}, `webhooks must be one of normal, lost`},
-		{pikesim.Behaviour{LostAnswers: []pikesim.Step{"status"}}, `lost_answers must be one of create, start`},
-		{pikesim.Behaviour{LostAnswers: []pikesim.Step{""}}, `lost_answers must not hold an empty string`},
+		{pikesim.Behaviour{Balance: "x"}, `balance must be one of enough, short_at_start`},
+		{pikesim.Behaviour{Echo: "x"}, `echo must be one of faithful, amount`},
+		{pikesim.Behaviour{Lies: "x"}, `lies must be one of none, paid_while_pending`},
+		{pikesim.Behaviour{WebhookCopies: -1}, `webhook_copies must be from 0 to 1000`},
+		{pikesim.Behaviour{WebhookDelay: -1}, `webhook_delay must not be negative`},
+		{pikesim.Behaviour{ResolvesAfter: -1}, `resolves_after must not be negative`},
+		{pikesim.Behaviour{Modes: pikesim.Modes{SecondStart: "x"}}, `second_start must be one of refuse, add_payout, no_op`},
+		{pikesim.Behaviour{Modes: pikesim.Modes{SecondConfirm: "x"}}, `second_confirm must be one of refuse, pay_again, no_op`},
+		{pikesim.Behaviour{Modes: pikesim.Modes{IdempotencyKeys: "x"}}, `idempotency_keys must be one of on, off`},
+		{pikesim.Behaviour{Modes: pikesim.Modes{ErrorHTTP: 500}}, `error_http must be one of 400, 401, 403, 404, 200, not 500`},
+		{pikesim.Behaviour{Modes: pikesim.Modes{StatusLag: -1}}, `status_lag must not be negative`},
+		{pikesim.Behaviour{Modes: pikesim.Modes{ConfirmDeadline: -1}}, `confirm_deadline must not be negative`},
+		{faults(pikesim.Fault{Kind: "lost"}), `faults[0] (call, kind, times, delay, code, target, after, for): call must be one of create, start`},
+		{faults(pikesim.Fault{Call: "start"}), `kind must be one of never_arrives, works_later`},
+		{faults(pikesim.Fault{Call: "start", Kind: "lost", Times: -2}), `times must be a number of calls`},
+		{faults(pikesim.Fault{Call: "start", Kind: "lost", Delay: 1}), `delay must be positive, and goes with late`},
+		{faults(pikesim.Fault{Call: "start", Kind: "late", Delay: -1}), `delay must be positive, and goes with late`},
+		{faults(pikesim.Fault{Call: "start", Kind: "lost", Code: "x"}), `code goes with unknown_code`},
+		{faults(pikesim.Fault{Call: "start", Kind: "lost", Target: "http://trap"}), `target goes with redirect`},
+		{faults(pikesim.Fault{Call: "start", Kind: "redirect", Target: "/trap"}), `a redirect needs an absolute http or https URL`},
+		{faults(pikesim.Fault{Call: "start", Kind: "lost", After: "status"}), `after must be one of create, start, confirm, cancel`},
+		{faults(pikesim.Fault{Call: "start", Kind: "lost", For: 1}), `for must be positive, and goes with after`},
 	}
 	for _, tt := range tests {
 		p := newPartner(t, defaults())
@@ -54,7 +74,7 @@ func TestBehavioursAreChecked(t *testing.T) {
 func TestLostAnswersAreLostOnceAndTheWorkIsDone(t *testing.T) {
 	t.Run("create", func(t *testing.T) {
 		p := newPartner(t, defaults())
-		require.NoError(t, p.core.SetBehaviour("x", pikesim.Behaviour{LostAnswers: []pikesim.Step{pikesim.StepCreate}}))
+		require.NoError(t, p.core.SetBehaviour("x", pikesim.Behaviour{Faults: []pikesim.Fault{{Call: "create", Kind: "lost"}}}))
 		require.False(t, p.call("session/create", `{"metadata":"y"}`).raw.Lost)
 		require.True(t, p.call("session/create", `{"metadata":"x"}`).raw.Lost)
 		require.False(t, p.call("session/create", `{"metadata":"x"}`).raw.Lost)
@@ -91,7 +111,7 @@ func TestDimensionsAreIndependent(t *testing.T) {
 	p := newPartner(t, defaults())
 	require.NoError(t, p.core.SetBehaviour("x", pikesim.Behaviour{
 		Outcome: pikesim.OutcomeDeclinedAfterConfirm, DeclineWith: pikesim.DeclineError, Webhooks: pikesim.WebhooksDuplicated,
-		LostAnswers: []pikesim.Step{pikesim.StepStart, pikesim.StepConfirm},
+		Faults: []pikesim.Fault{{Call: "start", Kind: "lost"}, {Call: "confirm", Kind: "lost"}},
 	}))
 	id := p.create("x")
 	require.True(t, p.call("session/start/payout", startBody("v1", id, card)).raw.Lost)

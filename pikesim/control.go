@@ -29,10 +29,13 @@ type behaviourRequest struct {
 	Metadata string `json:"metadata"`
 	Default  bool   `json:"default"`
 	Preset   Preset `json:"preset"`
+	// LostAnswers is short for a fault of the kind lost for each of the calls.
+	LostAnswers []Step `json:"lost_answers"`
 	Behaviour
 }
 
-const behaviourFields = "metadata or default; preset, outcome, decline_with, cancel, webhooks, lost_answers"
+const behaviourFields = "metadata or default; preset, outcome, decline_with, resolves_after, cancel, balance, two_payouts, echo, " +
+	"webhooks, webhook_copies, webhook_delay, lies, faults (" + faultFields + "), lost_answers, " + modeFields
 
 func (s *Server) serveBehaviour(w http.ResponseWriter, r *http.Request) {
 	request, err := readBehaviour(w, r)
@@ -55,28 +58,69 @@ func (s *Server) serveBehaviour(w http.ResponseWriter, r *http.Request) {
 }
 
 func readBehaviour(w http.ResponseWriter, r *http.Request) (behaviourRequest, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
-	if err != nil {
-		return behaviourRequest{}, fmt.Errorf("reading the body: %w", err)
-	}
 	var request behaviourRequest
-	if err := decodeControl(body, &request, behaviourFields); err != nil {
+	body, err := readControl(w, r, &request, behaviourFields)
+	if err != nil {
 		return behaviourRequest{}, err
 	}
 	if (request.Metadata != "") == request.Default {
 		return behaviourRequest{}, errors.New(`give either "metadata" (the payout id) or "default": true`)
 	}
-	if request.Preset == "" {
-		return request, nil
+	if request.Preset != "" {
+		// What the body says besides the preset changes it; it was found sound above.
+		preset, err := behaviourNamed(request.Preset)
+		if err != nil {
+			return behaviourRequest{}, err
+		}
+		if request.Faults != nil || request.LostAnswers != nil {
+			preset.Faults = nil
+		}
+		request = behaviourRequest{Behaviour: preset}
+		if err := decodeControl(body, &request, behaviourFields); err != nil {
+			return behaviourRequest{}, err
+		}
 	}
-	preset, err := behaviourNamed(request.Preset)
+	for _, call := range request.LostAnswers {
+		if call == "" || oneOf("", call, steps...) != nil {
+			return behaviourRequest{}, fmt.Errorf("lost_answers must be of %s, not %q", list(steps), call)
+		}
+	}
+	request.Faults = append(request.Faults, lostAnswers(request.LostAnswers)...)
+	return request, nil
+}
+
+// serveModes sets the modes of the whole server.
+func (s *Server) serveModes(w http.ResponseWriter, r *http.Request) {
+	serveSetting(s, w, r, "modes", modeFields, s.core.SetModes)
+}
+
+// serveChaos sets the faults by chance, with the seed of the server if none is given.
+func (s *Server) serveChaos(w http.ResponseWriter, r *http.Request) {
+	serveSetting(s, w, r, "chaos", chaosFields, func(chaos Chaos) error { return s.core.SetChaos(s.config.seeded(chaos)) })
+}
+
+// serveSetting replaces a setting of the whole server by that in the body.
+func serveSetting[T any](s *Server, w http.ResponseWriter, r *http.Request, name, fields string, set func(T) error) {
+	var setting T
+	_, err := readControl(w, r, &setting, fields)
+	if err == nil {
+		s.mu.Lock()
+		err = set(setting)
+		s.mu.Unlock()
+	}
 	if err != nil {
-		return behaviourRequest{}, err
+		writeProblem(w, http.StatusBadRequest, err)
+		return
 	}
-	// What the body says besides the preset changes it.
-	request.Behaviour = preset
-	err = decodeControl(body, &request, behaviourFields)
-	return request, err
+	writeValue(w, map[string]any{"status": "ok", name: setting})
+}
+
+func readControl(w http.ResponseWriter, r *http.Request, target any, fields string) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
+	if err != nil {
+		return nil, fmt.Errorf("reading the body: %w", err)
+	}
+	return body, decodeControl(body, target, fields)
 }
 
 func behaviourNamed(name Preset) (Behaviour, error) {
@@ -91,21 +135,16 @@ func behaviourNamed(name Preset) (Behaviour, error) {
 }
 
 func (s *Server) serveWebhook(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
-	if err != nil {
-		writeProblem(w, http.StatusBadRequest, fmt.Errorf("reading the body: %w", err))
-		return
-	}
 	var request struct {
 		SessionID string `json:"session_id"`
 		Type      string `json:"type"`
 	}
-	if err := decodeControl(body, &request, "session_id, type"); err != nil {
+	if _, err := readControl(w, r, &request, "session_id, type"); err != nil {
 		writeProblem(w, http.StatusBadRequest, err)
 		return
 	}
 	s.mu.Lock()
-	err = s.core.SendWebhook(time.Now(), request.SessionID, request.Type)
+	err := s.core.SendWebhook(time.Now(), request.SessionID, request.Type)
 	s.mu.Unlock()
 	if err != nil {
 		writeProblem(w, http.StatusBadRequest, err)
@@ -121,6 +160,11 @@ func (s *Server) serveLedger(w http.ResponseWriter, r *http.Request) {
 		ledger = ledger.Of(r.URL.Query().Get("metadata"))
 	}
 	writeValue(w, ledger)
+}
+
+func (s *Server) serveTallies(w http.ResponseWriter, _ *http.Request) {
+	ledger := s.Ledger()
+	writeValue(w, map[string]any{"tallies": ledger.Tallies(), "orphans": ledger.Orphans()})
 }
 
 func (s *Server) serveSessions(w http.ResponseWriter, _ *http.Request) {

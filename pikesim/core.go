@@ -14,10 +14,20 @@
 //
 //	POST /_sim/behaviour  {"metadata":"<payout id>","preset":"webhooks_late"}
 //	                      {"default":true,"outcome":"declined_after_confirm","decline_with":"error",
-//	                       "cancel":"refused","webhooks":"lost","lost_answers":["start","confirm"]}
+//	                       "cancel":"refused","webhooks":"lost","second_confirm":"pay_again","status_lag":"60s",
+//	                       "faults":[{"call":"start","kind":"http_502"},
+//	                                 {"call":"confirm","kind":"works_later","delay":"2m","times":3}]}
+//	                      "lost_answers":["start","confirm"] is short for faults of the kind lost
+//	POST /_sim/modes      {"second_start":"add_payout","idempotency_keys":"off"}: Modes of the whole server, all at once
+//	POST /_sim/chaos      {"seed":7,"faults":{"confirm":{"lost":0.3,"http_500":0.1}},"webhooks":{"lost":0.5}};
+//	                      {} ends it
 //	POST /_sim/webhook    {"session_id":"ps_1234","type":"payment_finished"}: once more, as the session is now
 //	GET  /_sim/ledger     the Ledger; ?metadata=<payout id> for one payout
+//	GET  /_sim/tallies    a Tally of every payout, by its metadata
 //	GET  /_sim/sessions   a SessionSummary of every session
+//
+// What is set replaces what was set before. A call that says something unknown is
+// refused with what there is.
 //
 // # Inventions
 //
@@ -27,16 +37,27 @@
 //     and the control endpoint under /_sim/, which answers this machine only.
 //   - Every duration in Timing but the confirm deadline, the growing webhook
 //     gaps up to 15 minutes and the end of webhooks after 30 minutes.
-//   - Every error is HTTP 400 (404 for an unknown method). An idempotency key
-//     counts as used once a call that carried it was accepted.
+//   - Every error is HTTP 400 (404 for an unknown method) unless Modes.ErrorHTTP
+//     says otherwise. An idempotency key counts as used once a call that carried
+//     it was accepted.
 //   - confirm and cancel once only, and only while the session waits for them;
-//     cancel also before start. Anything else is session_wrong_state.
+//     cancel also before start. Anything else is session_wrong_state, unless
+//     Modes allow a second start or a second confirm.
+//   - Payouts of one session share its states, and one confirm pays them all. A
+//     payment that is made again (pay_again) shows in the Ledger only.
 //   - An unknown session is invalid_request. The later of two amounts wins.
 //   - A failed payout carries its error on the payout and on the session.
+//     participant_details are shown as they came.
 //   - The codes of declines, the shape of refunds[], the card in token/info.
+//   - Whatever a Fault makes of an answer: the pages of proxies, the limit of
+//     calls (HTTP 429) and its Retry-After, the code that nobody knows. That a call
+//     for which the balance is too low is insufficient_wallet_balance, and leaves
+//     the session as it was.
+//   - Every Lie, every Echo that is not faithful, Chaos.
 package pikesim
 
 import (
+	"cmp"
 	"encoding/json"
 	"math/rand/v2"
 	"net/http"
@@ -55,6 +76,8 @@ type Options struct {
 	IdempotencyKeys bool
 	// StartAlias also serves session/start, the path of Pike's samples (api.md §3.2).
 	StartAlias bool
+	// CallsPerSecond is the limit above which calls are answered with HTTP 429; zero means none.
+	CallsPerSecond int
 	// Rand is the source of ids, rrn and auth codes; nil means a fixed seed.
 	Rand *rand.Rand
 }
@@ -76,7 +99,14 @@ type Core struct {
 	presets  map[Preset]Behaviour
 	assigned map[string]Behaviour // by metadata
 	fallback Behaviour
-	lost     map[string]bool // answers that were lost already
+	modes    Modes
+
+	faultsUsed map[faultUse]int
+	chaos      Chaos
+	luck       map[string]*rand.Rand // by metadata
+	second     time.Time             // in which calls were counted last
+	calls      int                   // in it
+
 	usedKeys map[string]bool
 	lastSent DeliveryID
 	outgoing []*delivery
@@ -96,13 +126,25 @@ type Call struct {
 	IdempotencyKey string
 }
 
-// Answer is what the partner gets.
+// Answer is what the partner gets. Who drives a Core without HTTP must heed Lost,
+// Cut, Delay and After as the HTTP layer does.
 type Answer struct {
+	// HTTPStatus and Body are also set where the partner gets nothing of them; the
+	// status is 0 if Pike did not answer at all.
 	HTTPStatus int
-	// Body is JSON. It may echo card data: never log it.
-	Body []byte
-	// Lost: the work is done, but the connection must close without an answer.
+	// Body is JSON unless ContentType says otherwise. It may echo card data: never log it.
+	Body        []byte
+	ContentType string
+	// Lost: the connection must close without an answer. Whether the work was done, the Ledger knows.
 	Lost bool
+	// Cut: Body is the beginning of the answer, and the connection must close after it.
+	Cut bool
+	// Delay is how much later than now the answer must be sent.
+	Delay time.Duration
+	// RetryAfter, if not zero, is what the header says.
+	RetryAfter time.Duration
+	// Location, if not empty, is what the header says.
+	Location string
 	// After, if not zero, is a delivery that must have been attempted before the answer is sent.
 	After DeliveryID
 }
@@ -116,7 +158,7 @@ func NewCore(options Options) *Core {
 	core := &Core{
 		options: options, timing: options.Timing.WithDefaults(), rand: random, lastID: 1000 + random.Int64N(9000),
 		sessions: map[string]*session{}, presets: map[Preset]Behaviour{}, assigned: map[string]Behaviour{},
-		lost: map[string]bool{}, usedKeys: map[string]bool{}, inFlight: map[DeliveryID]*delivery{},
+		faultsUsed: map[faultUse]int{}, luck: map[string]*rand.Rand{}, usedKeys: map[string]bool{}, inFlight: map[DeliveryID]*delivery{},
 	}
 	for _, preset := range Presets() {
 		core.presets[preset.Name] = preset.Behaviour
@@ -127,56 +169,131 @@ func NewCore(options Options) *Core {
 
 // exchange is one call while it is being carried out.
 type exchange struct {
-	at      time.Time
-	call    Call
+	at   time.Time
+	call Call
+	// handler is nil for a call that nothing serves.
+	handler func(*exchange) *refusal
+	step    Step // "" for a call that is about no session, or that nothing serves
 	body    object
-	session *session // the session it is about, once known
-	result  field    // what an ok answer holds besides its status
-	after   DeliveryID
+	badBody *refusal
+	// terms are those of a create, or of a start: its own over those of create.
+	terms    terms
+	badTerms *refusal
+	session  *session // the session it is about, once known
+	// behaviour is that of the payout it is about, or would be if the call were accepted.
+	behaviour Behaviour
+	fault     FaultKind
+	faithful  bool  // the answer shows the order as it was given
+	result    field // what an ok answer holds besides its status
+	after     DeliveryID
 }
 
 // Handle carries out a call and answers it.
 func (c *Core) Handle(now time.Time, call Call) Answer {
-	x := &exchange{at: c.catchUp(now), call: call}
-	if refused := c.carryOut(x); refused != nil {
-		return c.refuse(x, refused)
+	at := c.catchUp(now)
+	if wait := c.limit(at); wait > 0 {
+		x, answer := c.open(at, call), tooManyRequests(wait)
+		c.record(x, codeTooManyRequests, "", answer)
+		return answer
 	}
-	answer := Answer{HTTPStatus: http.StatusOK, Body: okBody(x.result), Lost: c.losesAnswer(x), After: x.after}
-	c.record(x, outcomeOK, "", answer)
+	x := c.open(at, call)
+	fault := c.faultOf(x)
+	if fault != nil && fault.Kind.beforeWork() {
+		return c.insteadOfWork(x, fault)
+	}
+	answer, refused := c.work(x)
+	if fault != nil && (refused == nil || fault.evenRefused) {
+		c.useUp(fault)
+		x.fault = fault.Kind
+		answer = fault.distort(answer)
+	}
+	c.recordResult(x, refused, answer)
 	return answer
+}
+
+// limit counts a call; above zero it is one too many, and the time to wait.
+func (c *Core) limit(at time.Time) time.Duration {
+	if c.options.CallsPerSecond <= 0 {
+		return 0
+	}
+	if !at.Before(c.second.Add(time.Second)) {
+		c.second, c.calls = at, 0
+	}
+	c.calls++
+	if c.calls <= c.options.CallsPerSecond {
+		return 0
+	}
+	return c.second.Add(time.Second).Sub(at)
 }
 
 // Refuse answers a call that cannot be handed to Handle, such as one without a
 // valid signature, and records it.
 func (c *Core) Refuse(now time.Time, call Call, code, description string) Answer {
 	x := &exchange{at: c.catchUp(now), call: call}
-	return c.refuse(x, &refusal{code: code, description: description})
-}
-
-func (c *Core) refuse(x *exchange, refused *refusal) Answer {
-	answer := Answer{HTTPStatus: refused.httpStatus, Body: errorBody(refused)}
-	if answer.HTTPStatus == 0 {
-		answer.HTTPStatus = http.StatusBadRequest
-	}
-	c.record(x, refused.code, refused.description, answer)
+	refused := &refusal{code: code, description: description}
+	answer := c.refuse(x, refused)
+	c.recordResult(x, refused, answer)
 	return answer
 }
 
+func (c *Core) refuse(x *exchange, refused *refusal) Answer {
+	mode := x.behaviour.Modes.over(c.modes).ErrorHTTP
+	return refused.answer(cmp.Or(refused.httpStatus, mode, http.StatusBadRequest))
+}
+
+// open reads a call as far as it can be read, and finds what it is about.
+func (c *Core) open(at time.Time, call Call) *exchange {
+	x := &exchange{at: at, call: call, behaviour: c.fallback}
+	if x.handler = c.handlerOf(call); x.handler == nil {
+		return x
+	}
+	x.step = stepOf(call.Method)
+	if x.body, x.badBody = parseBody(call.Body); x.badBody != nil || x.step == "" {
+		return x
+	}
+	var own terms
+	if x.step == StepCreate || x.step == StepStart {
+		own, x.badTerms = x.body.terms(call.Version)
+	}
+	if x.step == StepCreate {
+		x.terms, x.behaviour = own, c.behaviourOf(own.metadata, own.destination)
+		return x
+	}
+	id, _ := x.body.text("session_id") // a bad one is refused in its turn
+	s, known := c.sessions[id]
+	if !known {
+		return x
+	}
+	x.session, x.behaviour, x.terms = s, s.behaviour, s.terms.replacedBy(own)
+	if x.step == StepStart && len(s.payouts) == 0 {
+		x.behaviour = c.behaviourOf(x.terms.metadata, x.terms.destination)
+	}
+	return x
+}
+
+// metadataKey names the payout that the call is about.
+func (x *exchange) metadataKey() string { return metadataKey(x.terms.metadata) }
+
+// work carries out a call, unless it must be refused.
+func (c *Core) work(x *exchange) (Answer, *refusal) {
+	if refused := c.carryOut(x); refused != nil {
+		return c.refuse(x, refused), refused
+	}
+	return Answer{HTTPStatus: http.StatusOK, Body: okBody(x.result), After: x.after}, nil
+}
+
 func (c *Core) carryOut(x *exchange) *refusal {
-	handler, changes := c.handlerOf(x.call)
-	keyed := changes && c.options.IdempotencyKeys && x.call.IdempotencyKey != ""
-	if handler == nil {
+	if x.handler == nil {
 		return &refusal{code: codeInvalidRequest, description: "unknown method", httpStatus: http.StatusNotFound}
 	}
+	keyed := x.call.IdempotencyKey != "" && slices.Contains(changingSteps, x.step) && c.keysCount(x.behaviour)
 	if keyed && c.usedKeys[x.call.IdempotencyKey] {
 		return &refusal{code: codeIdempotencyKeyExists, description: "a request with this key is in progress or processed"}
 	}
-	body, refused := parseBody(x.call.Body)
-	if refused != nil {
-		return refused
+	if x.badBody != nil {
+		return x.badBody
 	}
-	x.body = body
-	if refused := handler(x); refused != nil {
+	if refused := x.handler(x); refused != nil {
 		return refused
 	}
 	if keyed {
@@ -185,49 +302,32 @@ func (c *Core) carryOut(x *exchange) *refusal {
 	return nil
 }
 
-// handlerOf finds the method; changes says that it is one that idempotency keys protect.
-func (c *Core) handlerOf(call Call) (handler func(*exchange) *refusal, changes bool) {
+// handlerOf finds the method, nil if there is none.
+func (c *Core) handlerOf(call Call) func(*exchange) *refusal {
 	if call.Version != v1 && call.Version != v2 {
-		return nil, false
+		return nil
 	}
 	switch call.Method {
 	case "session/create":
-		return c.create, true
+		return c.create
 	case "session/start/payout":
-		return c.start, true
+		return c.start
 	case "session/start":
 		if c.options.StartAlias {
-			return c.start, true
+			return c.start
 		}
 	case "session/confirm":
-		return c.confirm, true
+		return c.confirm
 	case "session/cancel":
-		return c.cancel, true
+		return c.cancel
 	case "session/status":
-		return c.status, false
+		return c.status
 	case "token/info":
 		if call.Version == v1 {
-			return c.tokenInfo, false
+			return c.tokenInfo
 		}
 	}
-	return nil, false
-}
-
-// losesAnswer says whether the behaviour takes this answer away, which it does
-// once: per payout for create, as every create makes a new session, and per
-// session for the others.
-func (c *Core) losesAnswer(x *exchange) bool {
-	step, isStep := stepOf(x.call.Method)
-	if !isStep || x.session == nil || !slices.Contains(x.session.behaviour.LostAnswers, step) {
-		return false
-	}
-	key := string(step) + " " + x.session.id
-	if step == StepCreate {
-		key = string(step) + " " + metadataKey(x.session.terms.metadata)
-	}
-	first := !c.lost[key]
-	c.lost[key] = true
-	return first
+	return nil
 }
 
 // SetBehaviour chooses the behaviour of payouts with this metadata (the partner's

@@ -312,8 +312,10 @@ func TestEqualSeedsAndCallsGiveEqualOutput(t *testing.T) {
 		options.Rand = rand.New(rand.NewPCG(seed, seed))
 		p := newPartner(t, options)
 		for _, preset := range pikesim.Presets() {
-			id := p.ready(preset.Name)
-			output = append(output, string(p.call("session/confirm", only(id)).raw.Body))
+			id := p.create(string(preset.Name))
+			output = append(output, string(p.try("session/start/payout", startBody("v1", id, pikesim.Token(preset.Name))).Body))
+			p.pass(time.Second)
+			output = append(output, string(p.try("session/confirm", only(id)).Body))
 			p.pass(time.Minute)
 		}
 		p.pass(5 * time.Hour)

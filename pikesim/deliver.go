@@ -86,7 +86,10 @@ func (s *Server) deliver(ctx context.Context, d Delivery) {
 
 // post sends one signed webhook. The status is 0 if no answer came in time.
 func (s *Server) post(ctx context.Context, body []byte) (int, error) {
-	signature, err := sign(s.config.SigningKey, body)
+	s.mu.Lock()
+	key := s.signingKey
+	s.mu.Unlock()
+	signature, err := sign(key, body)
 	if err != nil {
 		return 0, err
 	}

@@ -2,6 +2,7 @@ package pikesim
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 )
 
@@ -25,12 +26,16 @@ type CallEntry struct {
 	SessionID      string          `json:"session_id,omitempty"`
 	Metadata       json.RawMessage `json:"metadata,omitempty"`
 	IdempotencyKey string          `json:"idempotency_key,omitempty"`
-	// Outcome is "ok" or the error code.
+	// Outcome is "ok" or the error code; never_arrived or redirected if Pike did not see the call.
 	Outcome     string `json:"outcome"`
 	Description string `json:"description,omitempty"`
 	HTTPStatus  int    `json:"http_status"`
 	// AnswerLost says that the partner never got the answer.
 	AnswerLost bool `json:"answer_lost,omitempty"`
+	// Fault is what was wrong with the answer, empty if nothing was.
+	Fault FaultKind `json:"fault,omitempty"`
+	// Repeated says that a call of the same kind was accepted for this session before.
+	Repeated bool `json:"repeated,omitempty"`
 }
 
 // MovementKind is the direction of money.
@@ -68,26 +73,51 @@ type WebhookEntry struct {
 	GaveUp bool `json:"gave_up,omitempty"`
 }
 
-func (c *Core) record(x *exchange, outcome, description string, answer Answer) {
-	entry := CallEntry{
-		At: x.at, Version: x.call.Version, Method: x.call.Method, IdempotencyKey: x.call.IdempotencyKey,
-		Outcome: outcome, Description: description, HTTPStatus: answer.HTTPStatus, AnswerLost: answer.Lost,
+func (c *Core) recordResult(x *exchange, refused *refusal, answer Answer) {
+	if refused != nil {
+		c.record(x, refused.code, refused.description, answer)
+		return
 	}
-	if x.session != nil {
-		entry.SessionID, entry.Metadata = x.session.id, x.session.terms.metadata
-	}
-	if outcome == outcomeOK {
-		c.ledger.Accepted = append(c.ledger.Accepted, entry)
-	} else {
-		c.ledger.Refused = append(c.ledger.Refused, entry)
-	}
+	c.record(x, outcomeOK, "", answer)
 }
 
+func (c *Core) record(x *exchange, outcome, description string, answer Answer) {
+	entry := CallEntry{
+		At: x.at, Version: x.call.Version, Method: x.call.Method, Metadata: x.terms.metadata,
+		IdempotencyKey: x.call.IdempotencyKey, Outcome: outcome, Description: description, HTTPStatus: answer.HTTPStatus,
+		AnswerLost: answer.Lost, Fault: x.fault,
+	}
+	if s := x.session; s != nil {
+		entry.SessionID, entry.Metadata = s.id, s.terms.metadata
+	}
+	if outcome != outcomeOK {
+		c.ledger.Refused = append(c.ledger.Refused, entry)
+		return
+	}
+	if s := x.session; s != nil && x.step != StepStatus {
+		entry.Repeated = s.accept(x.step, x.at)
+	}
+	c.ledger.Accepted = append(c.ledger.Accepted, entry)
+}
+
+// accept notes an accepted call, and says whether one of the kind was accepted before.
+func (s *session) accept(step Step, at time.Time) (repeated bool) {
+	first := &s.firstAccepted[slices.Index(changingSteps, step)]
+	if first.IsZero() {
+		*first = at
+		return false
+	}
+	return true
+}
+
+// move is the one place where money moves: that of every payout of the session.
 func (c *Core) move(s *session, at time.Time, kind MovementKind) {
-	c.ledger.Movements = append(c.ledger.Movements, Movement{
-		At: at, Kind: kind, SessionID: s.id, PayoutID: s.payout.id, Amount: s.terms.amount.value,
-		Currency: s.terms.amount.currency, Metadata: s.terms.metadata,
-	})
+	for _, p := range s.altered(s.behaviour.Echo).payouts {
+		c.ledger.Movements = append(c.ledger.Movements, Movement{
+			At: at, Kind: kind, SessionID: s.id, PayoutID: p.id, Amount: p.terms.amount.value,
+			Currency: p.terms.amount.currency, Metadata: s.terms.metadata,
+		})
+	}
 }
 
 func (c *Core) recordAttempt(d *delivery, at time.Time, httpStatus int, gaveUp bool) {
@@ -137,20 +167,24 @@ func filter[T any](entries []T, keep func(T) bool) []T {
 
 // SessionSummary is a session without its secrets.
 type SessionSummary struct {
-	ID           string          `json:"id"`
-	Version      string          `json:"version"`
-	Status       string          `json:"status"`
-	NextAction   string          `json:"next_action,omitempty"`
-	PayoutID     string          `json:"payout_id,omitempty"`
-	PayoutStatus string          `json:"payout_status,omitempty"`
-	Destination  string          `json:"destination,omitempty"` // its kind
-	Amount       int64           `json:"amount,omitempty"`      // minor units
-	Currency     string          `json:"currency,omitempty"`
-	Metadata     json.RawMessage `json:"metadata,omitempty"`
-	ErrorCode    string          `json:"error_code,omitempty"`
-	Behaviour    Behaviour       `json:"behaviour"`
-	CreatedAt    time.Time       `json:"created_at"`
-	UpdatedAt    time.Time       `json:"updated_at"`
+	ID           string `json:"id"`
+	Version      string `json:"version"`
+	Status       string `json:"status"`
+	NextAction   string `json:"next_action,omitempty"`
+	PayoutID     string `json:"payout_id,omitempty"`
+	PayoutStatus string `json:"payout_status,omitempty"`
+	// Payouts is how many the session holds; PayoutID is the first.
+	Payouts     int             `json:"payouts,omitempty"`
+	Destination string          `json:"destination,omitempty"` // its kind
+	Amount      int64           `json:"amount,omitempty"`      // minor units
+	Currency    string          `json:"currency,omitempty"`
+	Metadata    json.RawMessage `json:"metadata,omitempty"`
+	ErrorCode   string          `json:"error_code,omitempty"`
+	// Final: of itself no money will move any more. A partner's call may still change that.
+	Final     bool      `json:"final"`
+	Behaviour Behaviour `json:"behaviour"`
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
 }
 
 // Sessions summarises all sessions in the order of their creation.
@@ -163,14 +197,28 @@ func (c *Core) Sessions(now time.Time) []SessionSummary {
 	return summaries
 }
 
+// Session summarises one session, false if there is none with this id.
+func (c *Core) Session(now time.Time, id string) (SessionSummary, bool) {
+	c.catchUp(now)
+	s, known := c.sessions[id]
+	if !known {
+		return SessionSummary{}, false
+	}
+	return s.summary(), true
+}
+
+func (s *session) final() bool {
+	return (s.phase == phasePaid || s.phase == phaseCancelled) && s.pending == 0 && (s.timer == nil || s.timer.index < 0)
+}
+
 func (s *session) summary() SessionSummary {
 	status, payoutStatus, nextAction := s.phase.statuses()
 	summary := SessionSummary{
 		ID: s.id, Version: s.version, Status: status, NextAction: nextAction, Metadata: s.terms.metadata,
-		Behaviour: s.behaviour, CreatedAt: s.createdAt, UpdatedAt: s.updatedAt,
+		Final: s.final(), Behaviour: s.behaviour, CreatedAt: s.createdAt, UpdatedAt: s.updatedAt,
 	}
-	if s.payout != nil {
-		summary.PayoutID, summary.PayoutStatus = s.payout.id, payoutStatus
+	if len(s.payouts) > 0 {
+		summary.PayoutID, summary.PayoutStatus, summary.Payouts = s.payouts[0].id, payoutStatus, len(s.payouts)
 	}
 	if s.terms.destination != nil {
 		summary.Destination = s.terms.destination.kind

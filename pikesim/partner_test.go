@@ -112,6 +112,40 @@ func (p *partner) send(call pikesim.Call) answerJSON {
 	return decoded
 }
 
+// try is call for answers that are no answers of Pike, and for errors that are HTTP 200.
+func (p *partner) try(method, body string) pikesim.Answer {
+	return p.core.Handle(p.now, pikesim.Call{Version: p.version, Method: method, Body: []byte(body)})
+}
+
+// faulty is a partner each of whose payouts has the behaviour.
+func faulty(t *testing.T, behaviour pikesim.Behaviour) *partner {
+	t.Helper()
+	p := newPartner(t, defaults())
+	require.NoError(t, p.core.SetDefault(behaviour))
+	return p
+}
+
+func faults(faults ...pikesim.Fault) pikesim.Behaviour { return pikesim.Behaviour{Faults: faults} }
+
+// begin creates and starts a payout of the default behaviour, and lets the checks pass.
+func (p *partner) begin(metadata string) string {
+	p.t.Helper()
+	id := p.create(metadata)
+	p.must("session/start/payout", startBody(p.version, id, card))
+	p.pass(time.Second)
+	return id
+}
+
+// paid counts the movements to the card.
+func (p *partner) paid() (count int) {
+	for _, m := range p.core.Ledger().Movements {
+		if m.Kind == pikesim.MovementPaid {
+			count++
+		}
+	}
+	return count
+}
+
 func (p *partner) call(method, body string) answerJSON {
 	p.t.Helper()
 	return p.send(pikesim.Call{Method: method, Body: []byte(body)})

@@ -25,13 +25,18 @@ const (
 	codeInvalidRequest       = "invalid_request"
 	codeIdempotencyKeyExists = "idempotency_key_already_exists"
 	codeSessionWrongState    = "session_wrong_state"
+	codeInsufficientBalance  = "insufficient_wallet_balance"
 )
 
 // refusal is why a call is refused. The description never repeats a value of
 // the request: it could be a token.
 type refusal struct {
 	code, description string
-	httpStatus        int // 400 if zero
+	httpStatus        int // that of Modes.ErrorHTTP if zero
+}
+
+func (r *refusal) answer(httpStatus int) Answer {
+	return Answer{HTTPStatus: httpStatus, Body: errorBody(r)}
 }
 
 func invalid(format string, args ...any) *refusal {
@@ -89,10 +94,11 @@ func (o object) text(name string) (string, *refusal) {
 
 // terms are the parts of an order that create and start both may carry.
 type terms struct {
-	destination *destination
-	amount      *amount
-	customer    secret.String // the JSON object as it came, "" if not given
-	metadata    json.RawMessage
+	destination  *destination
+	amount       *amount
+	customer     secret.String // the JSON object as it came, "" if not given
+	participants secret.String // likewise
+	metadata     json.RawMessage
 }
 
 // terms reads what is given; the names are those of the version.
@@ -111,7 +117,10 @@ func (o object) terms(version string) (terms, *refusal) {
 	if t.customer, refused = o.customer(); refused != nil {
 		return terms{}, refused
 	}
-	return t, o.checkParticipants()
+	if t.participants, refused = o.participants(); refused != nil {
+		return terms{}, refused
+	}
+	return t, nil
 }
 
 // replacedBy lets later terms win over these (api.md §3.2).
@@ -124,6 +133,9 @@ func (t terms) replacedBy(later terms) terms {
 	}
 	if later.customer != "" {
 		t.customer = later.customer
+	}
+	if later.participants != "" {
+		t.participants = later.participants
 	}
 	if later.metadata != nil {
 		t.metadata = later.metadata
@@ -301,15 +313,13 @@ func checkContacts(raw json.RawMessage) error {
 	return nil
 }
 
-// checkParticipants checks types only: nothing of it is ever shown again, so
-// nothing of it is kept.
-func (o object) checkParticipants() *refusal {
+func (o object) participants() (secret.String, *refusal) {
 	if !o.has("participant_details") {
-		return nil
+		return "", nil
 	}
 	participants, refused := o.child("participant_details")
 	if refused != nil {
-		return refused
+		return "", refused
 	}
 	for _, role := range []string{"recipient", "sender"} {
 		if !participants.has(role) {
@@ -317,14 +327,14 @@ func (o object) checkParticipants() *refusal {
 		}
 		person, refused := participants.child(role)
 		if refused != nil {
-			return refused
+			return "", refused
 		}
 		if !person.has("full_name") {
 			continue
 		}
 		if _, refused := person.text("full_name"); refused != nil {
-			return refused
+			return "", refused
 		}
 	}
-	return nil
+	return secret.String(o.fields["participant_details"]), nil
 }

@@ -1,6 +1,7 @@
 package pikesim
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/rsa"
@@ -12,6 +13,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -46,6 +48,12 @@ type Config struct {
 	IdempotencyKeys bool
 	// StartAlias also serves session/start, the path of Pike's samples.
 	StartAlias bool
+	// CallsPerSecond is the limit above which calls are answered with HTTP 429; zero means none.
+	CallsPerSecond int
+	// Modes are those of the whole server; POST /_sim/modes changes them.
+	Modes Modes
+	// Chaos are faults by chance; POST /_sim/chaos changes them. Without a seed it has Seed.
+	Chaos Chaos
 	// Seed determines ids; equal seeds and calls give equal sessions.
 	Seed uint64
 	// Logger gets one line per call and webhook attempt, without bodies. Nil means none.
@@ -65,6 +73,15 @@ func (c Config) validate() error {
 	if c.Project == "" {
 		problems = append(problems, errors.New("Project is required"))
 	}
+	if c.CallsPerSecond < 0 {
+		problems = append(problems, errors.New("CallsPerSecond must not be negative"))
+	}
+	if err := c.Modes.validate(); err != nil {
+		problems = append(problems, fmt.Errorf("Modes: %w", err))
+	}
+	if err := c.Chaos.validate(); err != nil {
+		problems = append(problems, fmt.Errorf("Chaos: %w", err))
+	}
 	if c.Scale < 0 {
 		problems = append(problems, errors.New("Scale must not be negative"))
 	}
@@ -79,13 +96,23 @@ func (c Config) validateWebhooks() error {
 	if err != nil || target.Host == "" || target.Scheme != "http" && target.Scheme != "https" {
 		return errors.New("WebhookURL must be an absolute http or https URL")
 	}
-	if c.SigningKey == nil {
+	return checkSigningKey(c.SigningKey)
+}
+
+func checkSigningKey(key crypto.Signer) error {
+	if key == nil {
 		return errors.New("SigningKey is required to send webhooks")
 	}
-	if _, isRSA := c.SigningKey.Public().(*rsa.PublicKey); !isRSA {
-		return fmt.Errorf("SigningKey must be an RSA key, not %T", c.SigningKey.Public())
+	if _, isRSA := key.Public().(*rsa.PublicKey); !isRSA {
+		return fmt.Errorf("SigningKey must be an RSA key, not %T", key.Public())
 	}
 	return nil
+}
+
+// seeded gives a Chaos without a seed that of the server.
+func (c Config) seeded(chaos Chaos) Chaos {
+	chaos.Seed = cmp.Or(chaos.Seed, c.Seed)
+	return chaos
 }
 
 // Server is a Core behind HTTP and in real time. It is safe for concurrent use.
@@ -96,9 +123,10 @@ type Server struct {
 	client *http.Client
 	wake   chan struct{} // tells Run that something new may be due
 
-	mu        sync.Mutex // guards what follows
-	core      *Core
-	attempted map[DeliveryID]chan struct{} // closed after the first attempt; only what a call waits for
+	mu         sync.Mutex // guards what follows
+	core       *Core
+	signingKey crypto.Signer
+	attempted  map[DeliveryID]chan struct{} // closed after the first attempt; only what a call waits for
 }
 
 // New checks the configuration. The server sends webhooks only while Run runs.
@@ -116,10 +144,13 @@ func New(config Config) (*Server, error) {
 	timing := config.Timing.Scaled(config.Scale)
 	core := NewCore(Options{
 		Timing: timing, Webhooks: config.WebhookURL != "", IdempotencyKeys: config.IdempotencyKeys,
-		StartAlias: config.StartAlias, Rand: rand.New(rand.NewPCG(config.Seed, config.Seed)),
+		StartAlias: config.StartAlias, CallsPerSecond: config.CallsPerSecond, Rand: rand.New(rand.NewPCG(config.Seed, config.Seed)),
 	})
+	if err := errors.Join(core.SetModes(config.Modes), core.SetChaos(config.seeded(config.Chaos))); err != nil {
+		return nil, fmt.Errorf("pikesim: %w", err)
+	}
 	return &Server{
-		config: config, timing: timing, log: log, client: newWebhookClient(timing.ReceiveTimeout),
+		config: config, signingKey: config.SigningKey, timing: timing, log: log, client: newWebhookClient(timing.ReceiveTimeout),
 		wake: make(chan struct{}, 1), core: core, attempted: map[DeliveryID]chan struct{}{},
 	}, nil
 }
@@ -132,13 +163,28 @@ func (s *Server) Ledger() Ledger {
 	return s.core.Ledger()
 }
 
+// SwitchSigningKey signs webhooks with another RSA key from now on, as a provider
+// does that replaces its key.
+func (s *Server) SwitchSigningKey(key crypto.Signer) error {
+	if err := checkSigningKey(key); err != nil {
+		return fmt.Errorf("pikesim: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.signingKey = key
+	return nil
+}
+
 // Handler serves Pike's API under /api/ and the control endpoint under /_sim/.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /api/{version}/{method...}", s.serveCall)
 	mux.HandleFunc("POST /_sim/behaviour", loopbackOnly(s.serveBehaviour))
+	mux.HandleFunc("POST /_sim/modes", loopbackOnly(s.serveModes))
+	mux.HandleFunc("POST /_sim/chaos", loopbackOnly(s.serveChaos))
 	mux.HandleFunc("POST /_sim/webhook", loopbackOnly(s.serveWebhook))
 	mux.HandleFunc("GET /_sim/ledger", loopbackOnly(s.serveLedger))
+	mux.HandleFunc("GET /_sim/tallies", loopbackOnly(s.serveTallies))
 	mux.HandleFunc("GET /_sim/sessions", loopbackOnly(s.serveSessions))
 	return mux
 }
@@ -154,15 +200,15 @@ func (s *Server) serveCall(w http.ResponseWriter, r *http.Request) {
 		refused = invalid("the body cannot be read or is larger than %d bytes", maxBodyBytes)
 	}
 	answer, attempted := s.handle(call, refused)
-	s.log.Debug("call", "version", call.Version, "method", call.Method, "status", answer.HTTPStatus, "lost", answer.Lost)
+	s.log.Debug("call", "version", call.Version, "method", call.Method, "status", answer.HTTPStatus, "lost", answer.Lost, "delay", answer.Delay)
 	if attempted != nil {
 		s.await(r.Context(), attempted)
 	}
-	if answer.Lost {
-		closeWithoutAnswer(w)
+	if !sleep(r.Context(), answer.Delay) || answer.Lost {
+		closeConnection(w)
 		return
 	}
-	writeJSON(w, answer.HTTPStatus, answer.Body)
+	writeAnswer(w, answer)
 }
 
 // identify checks headers and signature (api.md §1, §2).
@@ -218,7 +264,42 @@ func (s *Server) wakeRun() {
 	}
 }
 
-func closeWithoutAnswer(w http.ResponseWriter) {
+// sleep returns false if ctx ended before.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func writeAnswer(w http.ResponseWriter, answer Answer) {
+	if answer.RetryAfter > 0 {
+		seconds := (answer.RetryAfter + time.Second - 1) / time.Second
+		w.Header().Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
+	}
+	if answer.Location != "" {
+		w.Header().Set("Location", answer.Location)
+	}
+	if answer.Cut {
+		w.Header().Set("Content-Length", strconv.Itoa(2*len(answer.Body)+1))
+	}
+	w.Header().Set("Content-Type", cmp.Or(answer.ContentType, "application/json"))
+	w.WriteHeader(answer.HTTPStatus)
+	_, _ = w.Write(answer.Body)
+	if answer.Cut {
+		_ = http.NewResponseController(w).Flush()
+		closeConnection(w)
+	}
+}
+
+func closeConnection(w http.ResponseWriter) {
 	connection, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		panic(http.ErrAbortHandler) // net/http closes the connection

@@ -1,6 +1,7 @@
 package pikesim
 
 import (
+	"cmp"
 	"time"
 )
 
@@ -39,20 +40,22 @@ func (p phase) statuses() (session, payout, nextAction string) {
 }
 
 type session struct {
-	id                   string
-	version              string // that created it; its webhooks use the names of it
-	createdAt, updatedAt time.Time
-	phase                phase
-	terms                terms
-	behaviour            Behaviour
-	payout               *payout // nil until started
-	failure              *failure
-	timer                *event // what will happen next by itself
-	heldBack             *delivery
+	id        string
+	version   string // that created it; its webhooks use the names of it
+	createdAt time.Time
+	view
+	past          []pastView // what session/status still shows where it lags, oldest first
+	terms         terms
+	behaviour     Behaviour
+	timer         *event              // what will happen next by itself
+	pending       int                 // what else will happen by itself: late work, second payments
+	firstAccepted [changing]time.Time // by the order of changingSteps
+	heldBack      *delivery
 }
 
 type payout struct {
 	id            string
+	terms         terms
 	createdAt     time.Time
 	finishedAt    time.Time // zero until it ended
 	rrn, authCode string    // of a paid one
@@ -67,6 +70,7 @@ type failure struct {
 
 // enter moves the session to a phase and drops what was to happen in the old one.
 func (c *Core) enter(s *session, at time.Time, p phase) {
+	c.remember(s, at)
 	c.queue.cancel(s.timer)
 	s.timer, s.phase, s.updatedAt = nil, p, at
 }
@@ -77,13 +81,12 @@ func (c *Core) later(s *session, at time.Time, delay time.Duration, step func(*s
 }
 
 func (c *Core) create(x *exchange) *refusal {
-	terms, refused := x.body.terms(x.call.Version)
-	if refused != nil {
-		return refused
+	if x.badTerms != nil {
+		return x.badTerms
 	}
 	s := &session{
-		id: c.newID("ps_"), version: x.call.Version, createdAt: x.at, terms: terms,
-		behaviour: c.behaviourOf(terms.metadata, terms.destination),
+		id: c.newID("ps_"), version: x.call.Version, createdAt: x.at, terms: x.terms, behaviour: x.behaviour,
+		view: view{updatedAt: x.at},
 	}
 	c.enter(s, x.at, phaseCreated)
 	c.sessions[s.id] = s
@@ -98,31 +101,64 @@ func (c *Core) create(x *exchange) *refusal {
 func (c *Core) expire(s *session, at time.Time) { c.enter(s, at, phaseCancelled) }
 
 func (c *Core) start(x *exchange) *refusal {
-	s, refused := c.sessionOf(x)
+	s, refused := sessionOf(x)
 	if refused != nil {
 		return refused
 	}
-	later, refused := x.body.terms(x.call.Version)
-	if refused != nil {
-		return refused
+	if x.badTerms != nil {
+		return x.badTerms
 	}
-	terms := s.terms.replacedBy(later)
-	if terms.destination == nil {
+	if x.terms.destination == nil {
 		return invalid("neither create nor start gave a destination")
 	}
-	if terms.amount == nil {
+	if x.terms.amount == nil {
 		return invalid("neither create nor start gave amount_details")
+	}
+	if len(s.payouts) > 0 {
+		return c.startAgain(x, s)
 	}
 	if s.phase != phaseCreated {
 		return wrongState("only a session that was just created can be started")
 	}
-	s.terms = terms
-	s.behaviour = c.behaviourOf(terms.metadata, terms.destination)
-	s.payout = &payout{id: c.newID("po_"), createdAt: x.at}
+	behaviour := c.drawBehaviour(x.behaviour, x.metadataKey())
+	if behaviour.Balance == BalanceShortAtStart {
+		return insufficientBalance()
+	}
+	s.terms, s.behaviour = x.terms, behaviour
+	c.remember(s, x.at)
+	c.addPayout(x, s)
+	if s.behaviour.TwoPayouts {
+		c.addPayout(x, s)
+	}
 	c.enter(s, x.at, phaseChecking)
+	x.faithful = true
 	x.answerWith(s)
 	c.beginChecks(x, s)
 	return nil
+}
+
+func (c *Core) addPayout(x *exchange, s *session) {
+	s.payouts = append(s.payouts, payout{id: c.newID("po_"), terms: x.terms, createdAt: x.at})
+}
+
+// startAgain is a start of a session that was started already.
+func (c *Core) startAgain(x *exchange, s *session) *refusal {
+	switch mode := x.behaviour.Modes.over(c.modes).SecondStart; {
+	case mode == SecondStartNoOp:
+	case mode == SecondStartAddPayout && s.open():
+		c.remember(s, x.at)
+		c.addPayout(x, s)
+		s.updatedAt = x.at
+	default:
+		return wrongState("only a session that was just created can be started")
+	}
+	x.answerWith(s)
+	return nil
+}
+
+// open says that the session was started, and neither ended nor is about to be cancelled.
+func (s *session) open() bool {
+	return s.phase == phaseChecking || s.phase == phaseReady || s.phase == phaseConfirming
 }
 
 func (c *Core) beginChecks(x *exchange, s *session) {
@@ -144,11 +180,12 @@ func (c *Core) endChecks(s *session, at time.Time) {
 	case OutcomeDeclinedAtChecks:
 		c.decline(s, at, failure{"operation_rejected", "the checks rejected the payout"})
 	case OutcomeAutoConfirm:
-		c.later(s, at, c.timing.Processing, c.pay)
+		c.later(s, at, c.timing.Processing, c.process)
 	default:
 		c.enter(s, at, phaseReady)
-		c.later(s, at, c.timing.ConfirmDeadline, c.missConfirm)
+		c.later(s, at, c.confirmDeadline(s), c.missConfirm)
 		c.notify(s, at, webhookReadyToConfirm)
+		c.notifyOfPaid(s, at)
 	}
 }
 
@@ -157,32 +194,67 @@ func (c *Core) missConfirm(s *session, at time.Time) {
 }
 
 func (c *Core) confirm(x *exchange) *refusal {
-	s, refused := c.sessionOf(x)
+	s, refused := sessionOf(x)
 	if refused != nil {
 		return refused
+	}
+	if s.phase == phaseConfirming || s.phase == phasePaid {
+		return c.confirmAgain(x, s)
 	}
 	if s.phase != phaseReady {
 		return wrongState("the session does not wait for confirm")
 	}
+	if s.behaviour.Balance == BalanceShortAtConfirm {
+		return insufficientBalance()
+	}
 	c.enter(s, x.at, phaseConfirming)
 	c.later(s, x.at, c.timing.Processing, c.process)
+	x.answerWith(s)
+	c.notifyOfPaid(s, x.at)
+	return nil
+}
+
+// confirmAgain is a confirm of a session that was confirmed already.
+func (c *Core) confirmAgain(x *exchange, s *session) *refusal {
+	switch x.behaviour.Modes.over(c.modes).SecondConfirm {
+	case SecondConfirmNoOp:
+	case SecondConfirmPayAgain:
+		s.pending++
+		c.queue.add(x.at.Add(c.timing.Processing), func(at time.Time) { c.payAgain(s, at) })
+	default:
+		return wrongState("the session does not wait for confirm")
+	}
 	x.answerWith(s)
 	return nil
 }
 
-func (c *Core) process(s *session, at time.Time) {
-	if s.behaviour.Outcome == OutcomeDeclinedAfterConfirm {
-		c.decline(s, at, failure{"declined_by_issuer_bank", "the issuer declined the payout"})
-		return
+// payAgain pays what was paid once more, though no partner can see it.
+func (c *Core) payAgain(s *session, at time.Time) {
+	s.pending--
+	if s.phase == phasePaid {
+		c.move(s, at, MovementPaid)
 	}
-	c.pay(s, at)
 }
 
-// pay is the one place where money moves.
+func (c *Core) process(s *session, at time.Time) {
+	switch {
+	case s.behaviour.Balance == BalanceShortAtEnd:
+		c.decline(s, at, failure{codeInsufficientBalance, "the balance is too low"})
+	case s.behaviour.Outcome == OutcomeDeclinedAfterConfirm:
+		c.decline(s, at, failure{"declined_by_issuer_bank", "the issuer declined the payout"})
+	default:
+		c.pay(s, at)
+	}
+}
+
+// pay is how a payout ends well.
 func (c *Core) pay(s *session, at time.Time) {
 	c.enter(s, at, phasePaid)
 	s.failure = nil
-	s.payout.finishedAt, s.payout.rrn, s.payout.authCode = at, c.digits(12), c.digits(6)
+	for i := range s.payouts {
+		p := &s.payouts[i]
+		p.finishedAt, p.rrn, p.authCode = at, c.digits(12), c.digits(6)
+	}
 	c.move(s, at, MovementPaid)
 	c.notify(s, at, webhookPaymentFinished)
 	if s.behaviour.Outcome == OutcomeReturned {
@@ -191,23 +263,27 @@ func (c *Core) pay(s *session, at time.Time) {
 }
 
 func (c *Core) giveBack(s *session, at time.Time) {
-	s.updatedAt = at
-	s.payout.returnID, s.payout.returnedAt = c.newID("rf_"), at
+	c.remember(s, at)
+	s.timer, s.updatedAt = nil, at
+	for i := range s.payouts {
+		s.payouts[i].returnID, s.payouts[i].returnedAt = c.newID("rf_"), at
+	}
 	c.move(s, at, MovementReturned)
 	c.notify(s, at, webhookPaymentRefunded)
 }
 
 // decline fails the payout as its behaviour says: finally, or for support to settle.
 func (c *Core) decline(s *session, at time.Time, why failure) {
+	resolvesAfter := cmp.Or(time.Duration(s.behaviour.ResolvesAfter), c.timing.ErrorResolution)
 	switch s.behaviour.DeclineWith {
 	case DeclineError:
 		c.fail(s, at, phaseError, why)
 	case DeclineErrorThenPaid:
 		c.fail(s, at, phaseError, why)
-		c.later(s, at, c.timing.ErrorResolution, c.pay)
+		c.later(s, at, resolvesAfter, c.pay)
 	case DeclineErrorThenCancelled:
 		c.fail(s, at, phaseError, why)
-		c.later(s, at, c.timing.ErrorResolution, func(s *session, at time.Time) { c.fail(s, at, phaseCancelled, why) })
+		c.later(s, at, resolvesAfter, func(s *session, at time.Time) { c.fail(s, at, phaseCancelled, why) })
 	default:
 		c.fail(s, at, phaseCancelled, why)
 	}
@@ -215,12 +291,15 @@ func (c *Core) decline(s *session, at time.Time, why failure) {
 
 func (c *Core) fail(s *session, at time.Time, p phase, why failure) {
 	c.enter(s, at, p)
-	s.payout.finishedAt, s.failure = at, &why
+	s.failure = &why
+	for i := range s.payouts {
+		s.payouts[i].finishedAt = at
+	}
 	c.notify(s, at, webhookPaymentFinished)
 }
 
 func (c *Core) cancel(x *exchange) *refusal {
-	s, refused := c.sessionOf(x)
+	s, refused := sessionOf(x)
 	if refused != nil {
 		return refused
 	}
@@ -248,36 +327,42 @@ func (s *session) cancellable() bool {
 }
 
 func (c *Core) endCancel(s *session, at time.Time) {
+	if s.behaviour.Cancel == CancelPaid {
+		c.pay(s, at)
+		return
+	}
 	c.fail(s, at, phaseCancelled, failure{"session_cancelled_by_partner", "cancelled by the partner"})
 }
 
 func (c *Core) status(x *exchange) *refusal {
-	s, refused := c.sessionOf(x)
+	s, refused := sessionOf(x)
 	if refused != nil {
 		return refused
 	}
-	x.answerWith(s)
+	x.answerWithView(s, c.seenBy(s, x.at))
 	return nil
 }
 
-// sessionOf finds the session that the call is about.
-func (c *Core) sessionOf(x *exchange) (*session, *refusal) {
-	id, refused := x.body.text("session_id")
-	if refused != nil {
+// sessionOf is the session that the call is about.
+func sessionOf(x *exchange) (*session, *refusal) {
+	if _, refused := x.body.text("session_id"); refused != nil {
 		return nil, refused
 	}
-	s, known := c.sessions[id]
-	if !known {
+	if x.session == nil {
 		return nil, invalid("session_id: no such session")
 	}
-	x.session = s
-	return s, nil
+	return x.session, nil
 }
 
 // answerWith answers with the session as it is at this moment.
-func (x *exchange) answerWith(s *session) {
+func (x *exchange) answerWith(s *session) { x.answerWithView(s, s.view) }
+
+func (x *exchange) answerWithView(s *session, v view) {
 	x.session = s
-	x.result = field{"session", s.json(x.call.Version)}
+	if !x.faithful {
+		v = v.altered(s.behaviour.Echo)
+	}
+	x.result = field{"session", s.json(x.call.Version, v)}
 }
 
 func (c *Core) tokenInfo(x *exchange) *refusal {
@@ -303,4 +388,8 @@ func (c *Core) tokenInfo(x *exchange) *refusal {
 
 func wrongState(description string) *refusal {
 	return &refusal{code: codeSessionWrongState, description: description}
+}
+
+func insufficientBalance() *refusal {
+	return &refusal{code: codeInsufficientBalance, description: "the balance is too low"}
 }

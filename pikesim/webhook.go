@@ -1,10 +1,12 @@
 package pikesim
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"time"
 )
 
@@ -35,34 +37,70 @@ type delivery struct {
 	first   time.Time // of the first attempt
 }
 
-// notify sends a webhook with the session as it is now, in the way of its behaviour.
+// notify sends a webhook with the session as it is now, or as a lie has it.
 func (c *Core) notify(s *session, at time.Time, kind string) {
-	if !c.options.Webhooks || s.behaviour.Webhooks == WebhooksLost {
+	shown := s.view
+	if kind == webhookPaymentFinished && s.phase == phasePaid && s.behaviour.Lies == LieFailedWhilePaid {
+		shown = c.lie(s, at, phaseCancelled)
+	}
+	c.notifyWith(s, at, kind, shown)
+}
+
+// notifyOfPaid lies that a pending payout is paid.
+func (c *Core) notifyOfPaid(s *session, at time.Time) {
+	if s.behaviour.Lies == LiePaidWhilePending {
+		c.notifyWith(s, at, webhookPaymentFinished, c.lie(s, at, phasePaid))
+	}
+}
+
+// lie is the session as it would look in another phase.
+func (c *Core) lie(s *session, at time.Time, p phase) view {
+	v := s.view
+	v.phase, v.updatedAt, v.failure, v.payouts = p, at, nil, slices.Clone(v.payouts)
+	for i := range v.payouts {
+		v.payouts[i].finishedAt, v.payouts[i].rrn, v.payouts[i].authCode = at, "", ""
+		if p == phasePaid {
+			v.payouts[i].rrn, v.payouts[i].authCode = c.digits(12), c.digits(6)
+		}
+	}
+	if p == phaseCancelled {
+		v.failure = &failure{"declined_by_issuer_bank", "the issuer declined the payout"}
+	}
+	return v
+}
+
+// notifyWith sends a webhook in the way of the session's behaviour, or one by chance.
+func (c *Core) notifyWith(s *session, at time.Time, kind string, shown view) {
+	if !c.options.Webhooks {
 		return
 	}
-	d := c.newDelivery(s, kind)
-	switch s.behaviour.Webhooks {
+	way, delay := c.wayOf(s)
+	if way == WebhooksLost {
+		return
+	}
+	d := c.newDelivery(s, kind, shown)
+	switch way {
 	case WebhooksReordered:
 		if kind == webhookReadyToConfirm {
 			s.heldBack = d
 			return
 		}
 		c.send(d, at)
-	case WebhooksLate:
-		c.send(d, at.Add(c.timing.LateWebhooks))
+	case WebhooksLate, WebhooksShuffled:
+		c.send(d, at.Add(delay))
 	case WebhooksDuplicated:
 		c.send(d, at)
-		for range duplicatedCopies - 1 {
-			c.send(c.newDelivery(s, kind), at)
+		for range cmp.Or(s.behaviour.WebhookCopies, duplicatedCopies) - 1 {
+			c.send(c.newDelivery(s, kind, shown), at)
 		}
 	default:
 		c.send(d, at)
 	}
 }
 
-func (c *Core) newDelivery(s *session, kind string) *delivery {
+func (c *Core) newDelivery(s *session, kind string, shown view) *delivery {
 	c.lastSent++
-	body := objectOf(field{"type", quote(kind)}, field{"session", s.json(s.version)})
+	body := objectOf(field{"type", quote(kind)}, field{"session", s.json(s.version, shown.altered(s.behaviour.Echo))})
 	return &delivery{Delivery: Delivery{ID: c.lastSent, SessionID: s.id, Type: kind, Body: body}, session: s}
 }
 
@@ -117,6 +155,6 @@ func (c *Core) SendWebhook(now time.Time, sessionID, kind string) error {
 		return fmt.Errorf("type must be a-z and _, such as %s, %s, %s", webhookReadyToConfirm, webhookPaymentFinished,
 			webhookPaymentRefunded)
 	}
-	c.send(c.newDelivery(s, kind), now)
+	c.send(c.newDelivery(s, kind, s.view), now)
 	return nil
 }

@@ -1,6 +1,7 @@
 package pikesim
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
 	"time"
@@ -33,7 +34,9 @@ func objectOf(fields ...field) []byte {
 	return append(out, '}')
 }
 
-func arrayOf(item []byte) []byte { return append(append([]byte{'['}, item...), ']') }
+func arrayOf(items ...[]byte) []byte {
+	return append(append([]byte{'['}, bytes.Join(items, []byte{','})...), ']')
+}
 
 // quote returns text as a JSON string, nil if it is empty.
 func quote(text string) []byte {
@@ -69,44 +72,50 @@ func (f *failure) json() []byte {
 	return objectOf(field{"code", quote(f.code)}, field{"description", quote(f.description)})
 }
 
-// json shows the session in the names of the version.
-func (s *session) json(version string) []byte {
-	status, payoutStatus, nextAction := s.phase.statuses()
+// json shows the session as the view has it, in the names of the version.
+func (s *session) json(version string, v view) []byte {
+	status, payoutStatus, nextAction := v.phase.statuses()
 	listName := "payments"
 	if version == v2 {
 		listName = "payout_list"
 	}
 	var payouts []byte
-	if s.payout != nil {
-		payouts = arrayOf(s.payoutJSON(version, payoutStatus))
+	if len(v.payouts) > 0 {
+		items := make([][]byte, len(v.payouts))
+		for i := range v.payouts {
+			items[i] = v.payoutJSON(&v.payouts[i], version, payoutStatus)
+		}
+		payouts = arrayOf(items...)
 	}
 	return objectOf(
 		field{"id", quote(s.id)}, field{"status", quote(status)},
-		field{"created_at", date(s.createdAt)}, field{"updated_at", date(s.updatedAt)},
-		field{"next_action", quote(nextAction)}, field{listName, payouts}, field{"error", s.failure.json()},
+		field{"created_at", date(s.createdAt)}, field{"updated_at", date(v.updatedAt)},
+		field{"next_action", quote(nextAction)}, field{listName, payouts}, field{"error", v.failure.json()},
 	)
 }
 
-func (s *session) payoutJSON(version, status string) []byte {
+func (v *view) payoutJSON(p *payout, version, status string) []byte {
 	methodName := "payment_method"
 	if version == v2 {
 		methodName = "payout_details"
 	}
 	return objectOf(
-		field{"id", quote(s.payout.id)}, field{"status", quote(status)},
-		field{"created_at", date(s.payout.createdAt)}, field{"finished_at", s.finishedAt()},
-		field{"customer", rawOrNil(s.terms.customer.Reveal())}, field{methodName, s.terms.destination.json()},
-		field{"amount_details", s.terms.amount.json()}, field{"metadata", s.terms.metadata},
-		field{"transaction_info", s.payout.transactionInfo()}, field{"refunds", s.refunds()}, field{"error", s.failure.json()},
+		field{"id", quote(p.id)}, field{"status", quote(status)},
+		field{"created_at", date(p.createdAt)}, field{"finished_at", v.finishedAt(p)},
+		field{"customer", rawOrNil(p.terms.customer.Reveal())},
+		field{"participant_details", rawOrNil(p.terms.participants.Reveal())},
+		field{methodName, p.terms.destination.json()}, field{"amount_details", p.terms.amount.json()},
+		field{"metadata", p.terms.metadata}, field{"transaction_info", p.transactionInfo()},
+		field{"refunds", p.refunds()}, field{"error", v.failure.json()},
 	)
 }
 
 // finishedAt is shown of final states only: an error may still be settled.
-func (s *session) finishedAt() []byte {
-	if s.phase == phaseError {
+func (v *view) finishedAt(p *payout) []byte {
+	if v.phase == phaseError {
 		return nil
 	}
-	return date(s.payout.finishedAt)
+	return date(p.finishedAt)
 }
 
 func (p *payout) transactionInfo() []byte {
@@ -116,13 +125,13 @@ func (p *payout) transactionInfo() []byte {
 	return objectOf(field{"rrn", quote(p.rrn)}, field{"auth_code", quote(p.authCode)})
 }
 
-func (s *session) refunds() []byte {
-	if s.payout.returnID == "" {
+func (p *payout) refunds() []byte {
+	if p.returnID == "" {
 		return nil
 	}
 	return arrayOf(objectOf(
-		field{"id", quote(s.payout.returnID)}, field{"status", quote("accepted")},
-		field{"created_at", date(s.payout.returnedAt)}, field{"amount_details", s.terms.amount.json()},
+		field{"id", quote(p.returnID)}, field{"status", quote("accepted")},
+		field{"created_at", date(p.returnedAt)}, field{"amount_details", p.terms.amount.json()},
 	))
 }
 
