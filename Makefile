@@ -62,6 +62,10 @@ fuzz: ## every fuzz test for FUZZTIME (20s)
 		$(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; \
 	done
 
+.PHONY: histories
+histories: temporal ## record workflows/testdata/histories anew (only while no older payout can be open)
+	@$(GO) test -count=1 -tags record -run TestRecordHistories -v ./e2e
+
 .PHONY: bench
 bench: ## benchmarks
 	@$(GO) test -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -v '/e2e$$')

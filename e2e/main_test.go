@@ -98,7 +98,7 @@ func temporalBinary() (string, error) {
 
 func dialTemporal(address string) (client.Client, error) {
 	c, err := client.Dial(client.Options{
-		HostPort: address, Logger: quiet(),
+		HostPort: address, Logger: quiet(), Identity: "e2e",
 		ConnectionOptions: client.ConnectionOptions{DialOptions: []grpc.DialOption{webhookgw.RequestIDDialOption()}},
 	})
 	if err != nil {
