@@ -80,7 +80,7 @@ func checkInvariants(t *testing.T, p *partner, watch map[string]string) {
 		if s.Status == "accepted" {
 			wasPaid = s.Payouts
 			require.True(t, confirms[s.ID] > 0 || s.Behaviour.Outcome == pikesim.OutcomeAutoConfirm ||
-				s.Behaviour.Cancel == pikesim.CancelPaid, "%s paid without confirm", s.ID)
+				s.Behaviour.Cancel == pikesim.CancelPaid || s.Behaviour.DeclineWith == pikesim.DeclineErrorThenPaid, "%s paid without confirm", s.ID)
 		}
 		if paysAgain && wasPaid > 0 && s.Final {
 			wasPaid = confirms[s.ID]

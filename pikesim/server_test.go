@@ -455,6 +455,9 @@ func TestNewNamesWhatIsWrong(t *testing.T) {
 		{"WebhookURL", func(c *pikesim.Config) { c.WebhookURL = "/hook" }},
 		{"WebhookURL", func(c *pikesim.Config) { c.WebhookURL = "ftp://x/hook" }},
 		{"Scale", func(c *pikesim.Config) { c.Scale = -1 }},
+		{"CallsPerSecond", func(c *pikesim.Config) { c.CallsPerSecond = -1 }},
+		{"Modes: second_start", func(c *pikesim.Config) { c.Modes.SecondStart = "x" }},
+		{"Chaos: two_payouts", func(c *pikesim.Config) { c.Chaos.TwoPayouts = 2 }},
 		{"Timing.Checks", func(c *pikesim.Config) { c.Timing.Checks = -1 }},
 		{"Timing.WebhookGaps[0]", func(c *pikesim.Config) { c.Timing.WebhookGaps = []time.Duration{0} }},
 	}

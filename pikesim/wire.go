@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -18,7 +19,11 @@ type field struct {
 }
 
 func objectOf(fields ...field) []byte {
-	out := []byte{'{'}
+	size := len("{}")
+	for _, f := range fields {
+		size += len(`"":,`) + len(f.name) + len(f.value)
+	}
+	out := append(make([]byte, 0, size), '{')
 	for _, f := range fields {
 		if f.value == nil {
 			continue
@@ -43,11 +48,25 @@ func quote(text string) []byte {
 	if text == "" {
 		return nil
 	}
+	if plain(text) {
+		quoted := append(make([]byte, 0, len(text)+len(`""`)), '"')
+		return append(append(quoted, text...), '"')
+	}
 	quoted, err := json.Marshal(text)
 	if err != nil {
 		panic(err) // a string always has a JSON form
 	}
 	return quoted
+}
+
+// plain says that text is its own JSON form, as nearly all is that is quoted here.
+func plain(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || strings.IndexByte(`"\\<>&`, c) >= 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // date is Pike's form of a time of a session, nil if it is zero.
