@@ -86,11 +86,11 @@ func TestParticipantsAreEchoedAsTheyCame(t *testing.T) {
 	p := newPartner(t, defaults())
 	id := p.must("session/create", `{"participant_details":`+create+`}`).ID
 	body := `{"session_id":"` + id + `",` + method("v1", card) + `,"amount_details":{"amount":1,"currency":"eur"}`
-	require.Equal(t, json.RawMessage(create), payoutIn(t, p.call("session/start/payout", body+`}`).raw.Body).Participants)
+	require.Contains(t, string(p.call("session/start/payout", body+`}`).raw.Body), `,"participant_details":`+create+`,`)
 	id = p.must("session/create", `{"participant_details":`+create+`}`).ID
 	body = `{"session_id":"` + id + `",` + method("v1", card) + `,"amount_details":{"amount":1,"currency":"eur"}`
 	answer := p.call("session/start/payout", body+`,"participant_details":`+start+`}`)
-	require.Equal(t, json.RawMessage(start), payoutIn(t, answer.raw.Body).Participants)
+	require.Contains(t, string(answer.raw.Body), `,"participant_details":`+start+`,`)
 }
 
 func TestTwoPayoutsInOneSession(t *testing.T) {
