@@ -66,6 +66,13 @@ fuzz: ## every fuzz test for FUZZTIME (20s)
 histories: temporal ## record workflows/testdata/histories anew (only while no older payout can be open)
 	@$(GO) test -count=1 -tags record -run TestRecordHistories -v ./e2e
 
+PAYOUTS ?= 50000
+SEED    ?= 1
+
+.PHONY: chaos
+chaos: ## PAYOUTS (50000) payouts in memory with faults by chance, from SEED (1); the simulator's ledger judges
+	@$(GO) test ./workflows -count=1 -timeout 0 -run TestChaosInMemory -v -chaos.payouts $(PAYOUTS) -chaos.seed $(SEED)
+
 .PHONY: bench
 bench: ## benchmarks
 	@$(GO) test -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -v '/e2e$$')

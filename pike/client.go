@@ -181,7 +181,11 @@ func (c *Client) TokenInfo(ctx context.Context, request TokenInfoRequest) (Token
 	var answer struct {
 		Info *TokenInfo `json:"info"`
 	}
-	if err := c.call(ctx, V1, method, request.wire(), "", &answer); err != nil {
+	status, body, err := c.call(ctx, V1, method, request.wire(), "")
+	if err != nil {
+		return TokenInfo{}, err
+	}
+	if err := decode(method, status, body, &answer); err != nil {
 		return TokenInfo{}, err
 	}
 	if answer.Info == nil {
@@ -191,10 +195,20 @@ func (c *Client) TokenInfo(ctx context.Context, request TokenInfoRequest) (Token
 }
 
 func (c *Client) sessionCall(ctx context.Context, method string, request any, idempotencyKey string) (Session, error) {
+	status, body, err := c.call(ctx, c.version, method, request, idempotencyKey)
+	if err != nil {
+		return Session{}, err
+	}
+	return DecodeSession(method, status, body)
+}
+
+// DecodeSession is what an HTTP answer to one of Pike's session methods proves:
+// the session, or an *Error with the outcome.
+func DecodeSession(method string, httpStatus int, body []byte) (Session, error) {
 	var answer struct {
 		Session *Session `json:"session"`
 	}
-	if err := c.call(ctx, c.version, method, request, idempotencyKey, &answer); err != nil {
+	if err := decode(method, httpStatus, body, &answer); err != nil {
 		return Session{}, err
 	}
 	if answer.Session == nil || answer.Session.ID == "" || answer.Session.Status == "" {
@@ -203,25 +217,29 @@ func (c *Client) sessionCall(ctx context.Context, method string, request any, id
 	return *answer.Session, nil
 }
 
-// call sends one signed request and decodes the answer. Every error it returns is an *Error.
-func (c *Client) call(ctx context.Context, version Version, method string, request any, idempotencyKey string, answer any) error {
+// call sends one signed request and returns the answer's HTTP status and body. Every error it returns is an *Error.
+func (c *Client) call(ctx context.Context, version Version, method string, request any, idempotencyKey string) (int, []byte, error) {
 	body, err := json.Marshal(request)
 	if err != nil {
-		return &Error{Method: method, Outcome: NotSent, err: fmt.Errorf("encoding the request: %w", err)}
+		return 0, nil, &Error{Method: method, Outcome: NotSent, err: fmt.Errorf("encoding the request: %w", err)}
 	}
 	httpRequest, err := c.signedRequest(ctx, version, method, body, idempotencyKey)
 	if err != nil {
-		return &Error{Method: method, Outcome: NotSent, err: err}
+		return 0, nil, &Error{Method: method, Outcome: NotSent, err: err}
 	}
 	status, responseBody, failure := c.exchange(httpRequest)
 	if failure != nil {
 		failure.Method = method
-		return failure
+		return 0, nil, failure
 	}
-	if err := judge(method, status, responseBody); err != nil {
+	return status, responseBody, nil
+}
+
+func decode(method string, httpStatus int, body []byte, answer any) error {
+	if err := judge(method, httpStatus, body); err != nil {
 		return err
 	}
-	if err := json.Unmarshal(responseBody, answer); err != nil {
+	if err := json.Unmarshal(body, answer); err != nil {
 		return unreadable(method, fmt.Errorf("decoding the answer: %w", err))
 	}
 	return nil
