@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/testsuite"
+	sdkworker "go.temporal.io/sdk/worker"
 
 	"google.golang.org/grpc"
 
@@ -32,7 +34,13 @@ var shared struct {
 	pikeKey    *rsa.PrivateKey
 }
 
+// stickyCache is the number of workflows that workers keep in memory; 0 makes
+// them replay the history at every workflow task, the cheapest check of determinism there is.
+var stickyCache = flag.Int("sticky-cache", 1000, "size of the workers' sticky cache; 0 replays at every workflow task")
+
 func TestMain(m *testing.M) {
+	flag.Parse()
+	sdkworker.SetStickyWorkflowCacheSize(*stickyCache)
 	code, err := runWithServer(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)

@@ -137,7 +137,7 @@ func chaosMix(seed uint64) pikesim.Chaos {
 		pikesim.FaultLost: 0.05, pikesim.FaultCut: 0.02, pikesim.FaultHTML: 0.02, pikesim.FaultEmpty: 0.02, pikesim.FaultNoStatus: 0.02,
 		pikesim.FaultHTTP500: 0.02, pikesim.FaultHTTP503: 0.02, pikesim.FaultUnknownWorked: 0.02,
 	}
-	return pikesim.Chaos{
+	chaos := pikesim.Chaos{
 		Seed: seed,
 		Faults: map[pikesim.Step]map[pikesim.FaultKind]float64{
 			pikesim.StepCreate: faults, pikesim.StepStart: faults, pikesim.StepConfirm: faults, pikesim.StepCancel: faults, pikesim.StepStatus: faults,
@@ -152,6 +152,16 @@ func chaosMix(seed uint64) pikesim.Chaos {
 		Lies:        map[pikesim.Lie]float64{pikesim.LiePaidWhilePending: 0.1, pikesim.LieFailedWhilePaid: 0.1},
 		StatusLag:   0.3, MaxStatusLag: pikesim.Duration(60 * time.Second), MaxDelay: pikesim.Duration(25 * time.Second),
 	}
+	if seed%4 == 0 { // what Pike holds is not what was ordered; where it pays that by itself, only a person can end the payout
+		chaos.TwoPayouts = 0.3
+		chaos.Echo = map[pikesim.Echo]float64{
+			pikesim.EchoAmount: 0.1, pikesim.EchoCurrency: 0.1, pikesim.EchoDestination: 0.1, pikesim.EchoRecipient: 0.1, pikesim.EchoMetadata: 0.1,
+		}
+		delete(chaos.Outcomes, pikesim.OutcomeAutoConfirm)
+		delete(chaos.DeclineWith, pikesim.DeclineErrorThenPaid)
+		delete(chaos.Cancel, pikesim.CancelPaid)
+	}
+	return chaos
 }
 
 // disturb lets people decide, cancel and forge at random times.
