@@ -15,7 +15,7 @@ export PAYOUTS_TEMPORAL_BIN := $(CURDIR)/bin/temporal
 .PHONY: help
 help: ## show this list
 	@echo "usage: make <target>"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: build temporal ## pay a few payouts on a Temporal server of its own, show them live, stop
