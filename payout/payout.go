@@ -49,6 +49,9 @@ const workflowIDPrefix = "payout/"
 
 var payoutIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
+// IDRule says what ValidID asks for, to complete an error.
+const IDRule = "must be 1-64 characters of A-Z a-z 0-9 . _ -"
+
 // ValidID says whether id can be a payout id: 1-64 of A-Za-z0-9._-
 func ValidID(id string) bool { return payoutIDPattern.MatchString(id) }
 

@@ -118,7 +118,7 @@ func (r Request) Validate() error {
 		problems = append(problems, &FieldError{Field: field, Problem: fmt.Sprintf(format, args...)})
 	}
 	if !ValidID(r.PayoutID) {
-		problem("payout_id", "must be 1-64 characters of A-Z a-z 0-9 . _ -")
+		problem("payout_id", IDRule)
 	}
 	if r.AmountDetails.Amount <= 0 {
 		problem("amount_details.amount", "must be a positive integer in minor units, not %d", r.AmountDetails.Amount)

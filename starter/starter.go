@@ -164,7 +164,7 @@ func checkID(payoutID string) error {
 	if payout.ValidID(payoutID) {
 		return nil
 	}
-	return &payout.FieldError{Field: "payout_id", Problem: "must be 1-64 characters of A-Z a-z 0-9 . _ -"}
+	return &payout.FieldError{Field: "payout_id", Problem: payout.IDRule}
 }
 
 // notFound makes Temporal's answer for an unknown workflow ErrNotFound; an unknown namespace stays what it is.

@@ -24,7 +24,7 @@ const (
 	maxPollGapAttention = time.Hour
 )
 
-// byPolicy is the `by` of decisions that no person made.
+// The `by` of decisions that no person made.
 const (
 	byAuto            = "auto"
 	byReadyTimeout    = "ready_timeout"
@@ -147,8 +147,7 @@ func (m *machine) nextStarting(now time.Time) step {
 	case m.cancelDecided():
 		return m.cancelNow(now)
 	case m.deadlinePassed(now):
-		m.decide(payout.DecisionCancel, byReadyTimeout, "Pike was not ready in time", now)
-		return m.cancelNow(now)
+		return m.cancelBy(byReadyTimeout, "Pike was not ready in time", now)
 	}
 	return m.callWhenDue(now, startPayout)
 }
@@ -170,8 +169,7 @@ func (m *machine) nextAwaitingReady(now time.Time) step {
 	case m.ReadyHinted && (m.Policy.Decision == payout.DecisionAuto || m.confirmDecided()):
 		return m.ready(now, "ready_to_confirm arrived") // ConfirmSession itself reads the truth first
 	case m.deadlinePassed(now):
-		m.decide(payout.DecisionCancel, byReadyTimeout, "Pike was not ready in time", now)
-		return m.cancelNow(now)
+		return m.cancelBy(byReadyTimeout, "Pike was not ready in time", now)
 	}
 	return m.readWhenDue(now)
 }
@@ -197,8 +195,7 @@ func (m *machine) nextAwaitingDecision(now time.Time) step {
 	case m.confirmDecided():
 		return m.confirmNow(now, "confirmed by "+m.Status.Decision.By)
 	case m.deadlinePassed(now):
-		m.decide(payout.DecisionCancel, byDecisionTimeout, "nobody decided in time", now)
-		return m.cancelNow(now)
+		return m.cancelBy(byDecisionTimeout, "nobody decided in time", now)
 	}
 	return m.readWhenDue(now)
 }
@@ -216,8 +213,7 @@ func (m *machine) nextConfirming(now time.Time) step {
 	case m.sendOpen() && !m.settledTruth():
 		return m.settle(now)
 	case m.deadlinePassed(now) && !m.ConfirmMayLive:
-		m.decide(payout.DecisionCancel, byConfirmTimeout, "no confirm reached Pike in time", now)
-		return m.cancelNow(now)
+		return m.cancelBy(byConfirmTimeout, "no confirm reached Pike in time", now)
 	case m.deadlinePassed(now):
 		m.raise(payout.AttentionConfirmUnknown, "too late to confirm again; Pike decides", now)
 		return m.readWhenDue(now)
@@ -233,6 +229,12 @@ func (m *machine) nextAwaitingResult(now time.Time) step {
 		m.raise(payout.AttentionResultOverdue, "no final state within result_timeout", now)
 	}
 	return m.readWhenDue(now)
+}
+
+// cancelBy cancels on the word of the policy, not of a person.
+func (m *machine) cancelBy(by, reason string, now time.Time) step {
+	m.decide(payout.DecisionCancel, by, reason, now)
+	return m.cancelNow(now)
 }
 
 func (m *machine) cancelNow(now time.Time) step {

@@ -93,7 +93,6 @@ func (m *machine) callFailed(call action, failure activities.Failure, now time.T
 // createFailed ends the payout if Pike refused the session for good: nothing was started.
 func (m *machine) createFailed(failure activities.Failure, now time.Time) {
 	if failure.Outcome == activities.Refused && !failure.Config {
-		m.Status.Error = failure.Error
 		m.enter(payout.StateFailed, now, "Pike refused to create a session")
 	}
 }
@@ -176,8 +175,7 @@ func (m *machine) mismatched(now time.Time) {
 	if m.Status.State == payout.StateCancelling {
 		return
 	}
-	m.decide(payout.DecisionCancel, byMismatch, m.Session.Mismatch, now)
-	m.cancelNow(now)
+	m.cancelBy(byMismatch, m.Session.Mismatch, now)
 }
 
 // hold waits for a final state without acting; a payout that is being cancelled keeps that name.

@@ -48,7 +48,7 @@ func onePayoutID(command *cobra.Command, args []string) error {
 		return usagef("%s takes one payout id, not %d arguments", command.CommandPath(), len(args))
 	}
 	if !payout.ValidID(args[0]) {
-		return usagef("payout id: must be 1-64 characters of A-Z a-z 0-9 . _ -")
+		return usagef("payout id: %s", payout.IDRule)
 	}
 	return nil
 }
