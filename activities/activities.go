@@ -32,6 +32,8 @@ type Runs interface {
 	EarlierSession(ctx context.Context, workflowID, runID string) (string, error)
 	// ResetAt is when the run was made by a reset, zero if it was not.
 	ResetAt(ctx context.Context, workflowID, runID string) (time.Time, error)
+	// Record is what is known of the newest run of a payout.
+	Record(ctx context.Context, workflowID string) (Record, error)
 }
 
 // Activities is registered with the worker as a whole; its methods are the activities.

@@ -97,6 +97,7 @@ func TestAnswerForAnotherSessionIsNoAnswer(t *testing.T) {
 type runsStub struct {
 	session string
 	resetAt time.Time
+	record  Record
 	err     error
 }
 
@@ -106,6 +107,7 @@ func (r runsStub) EarlierSession(context.Context, string, string) (string, error
 func (r runsStub) ResetAt(context.Context, string, string) (time.Time, error) {
 	return r.resetAt, r.err
 }
+func (r runsStub) Record(context.Context, string) (Record, error) { return r.record, r.err }
 
 // TestNothingIsSentInAResetRunBeforeSomebodyHasWaited covers hazard A11 for start and confirm.
 func TestNothingIsSentInAResetRunBeforeSomebodyHasWaited(t *testing.T) {
@@ -227,14 +229,15 @@ func TestFailureOf(t *testing.T) {
 // pikeStub answers every call with one session and counts the sends.
 type pikeStub struct {
 	Pike
-	session pike.Session
-	err     error
-	sends   int
-	keys    []string
+	session   pike.Session
+	err       error // of everything but session/status
+	statusErr error
+	sends     int
+	keys      []string
 }
 
 func (p *pikeStub) SessionStatus(context.Context, string) (pike.Session, error) {
-	return p.session, nil
+	return p.session, p.statusErr
 }
 
 func (p *pikeStub) ConfirmSession(_ context.Context, _, key string) (pike.Session, error) {

@@ -2,16 +2,20 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
+	"go.temporal.io/api/serviceerror"
 	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
+
+	"pikepayouts/payout"
 )
 
 const createSessionActivity = "CreateSession"
@@ -54,6 +58,31 @@ func (r historyReader) EarlierSession(ctx context.Context, workflowID, runID str
 		}
 	}
 	return "", nil
+}
+
+// Record implements Runs.
+func (r historyReader) Record(ctx context.Context, workflowID string) (Record, error) {
+	description, err := r.client.DescribeWorkflowExecution(ctx, workflowID, "")
+	var unknown *serviceerror.NotFound // an unknown namespace has a type of its own
+	if errors.As(err, &unknown) {
+		return Record{}, nil
+	}
+	if err != nil {
+		return Record{}, fmt.Errorf("describing %s: %w", workflowID, err)
+	}
+	info := description.GetWorkflowExecutionInfo()
+	switch info.GetStatus() {
+	case enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, enumspb.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW, enumspb.WORKFLOW_EXECUTION_STATUS_PAUSED:
+		return Record{Known: true, Open: true}, nil
+	case enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED:
+	default:
+		return Record{Known: true, Ended: info.GetStatus().String()}, nil
+	}
+	var status payout.Status
+	if err := r.client.GetWorkflow(ctx, workflowID, info.GetExecution().GetRunId()).Get(ctx, &status); err != nil {
+		return Record{}, fmt.Errorf("reading the result of %s: %w", workflowID, err)
+	}
+	return Record{Known: true, Status: &status}, nil
 }
 
 // otherRuns lists the run that this one was reset from, then all runs that visibility knows, newest first.

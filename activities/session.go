@@ -36,6 +36,12 @@ func (p Phase) Cancellable() bool {
 	return p == PhaseNotStarted || p == PhaseInProgress || p == PhaseReady
 }
 
+// Pike's words for the ends of a payout, as events carry them.
+const (
+	PayoutSucceeded = string(pike.PayoutSucceeded)
+	PayoutFailed    = string(pike.PayoutFailed)
+)
+
 // Session is what the workflow remembers of Pike's session. It holds no card data.
 type Session struct {
 	ID            string `json:"id"`
@@ -47,6 +53,8 @@ type Session struct {
 	Mismatch        string          `json:"mismatch,omitempty"`
 	Error           *payout.Error   `json:"error,omitempty"`
 	TransactionInfo json.RawMessage `json:"transaction_info,omitempty"`
+	// Returned: money of a paid payout came back.
+	Returned bool `json:"returned,omitempty"`
 	// Reset says that it was read in a run made by `workflow reset`: an earlier run may have sent anything.
 	Reset bool `json:"reset,omitempty"`
 }
@@ -61,6 +69,9 @@ func assess(session pike.Session, sessionID string, order Order, reset bool) (Se
 	result := Session{
 		ID: session.ID, Phase: phaseOf(session), SessionStatus: string(session.Status),
 		Mismatch: mismatch(session, order), Error: errorOf(session.Error), Reset: reset,
+	}
+	for _, p := range session.Payouts {
+		result.Returned = result.Returned || p.Returned
 	}
 	if len(session.Payouts) > 0 {
 		first := session.Payouts[0]

@@ -29,9 +29,11 @@ type Worker struct {
 // Gateway is what `payouts webhookgw` needs.
 type Gateway struct {
 	Temporal client.Options
-	Log      Log
-	OpsAddr  string
-	Webhooks Webhooks
+	// TaskQueue is that of the workers: late events are kept there.
+	TaskQueue string
+	Log       Log
+	OpsAddr   string
+	Webhooks  Webhooks
 }
 
 // Caller is what the commands that start, read and steer payouts need.
@@ -63,7 +65,7 @@ func LoadWorker(ctx context.Context, lookuper envconfig.Lookuper) (Worker, error
 // LoadGateway reads a Gateway. The error is an *Error.
 func LoadGateway(ctx context.Context, lookuper envconfig.Lookuper) (Gateway, error) {
 	r := newReader(ctx, lookuper)
-	config := Gateway{Temporal: r.temporal(), Log: r.log(), OpsAddr: r.opsAddr(), Webhooks: r.webhooks()}
+	config := Gateway{Temporal: r.temporal(), TaskQueue: r.taskQueue(), Log: r.log(), OpsAddr: r.opsAddr(), Webhooks: r.webhooks()}
 	if config.OpsAddr == config.Webhooks.Addr && checkAddr(config.OpsAddr) == nil && !strings.HasSuffix(config.OpsAddr, ":0") {
 		r.problem("PAYOUTS_OPS_ADDR", "must be another port than WEBHOOKGW_ADDR: health and metrics are not for Pike")
 	}

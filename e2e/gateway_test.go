@@ -176,7 +176,7 @@ func TestGatewayWithoutTemporalAsksPikeToRepeat(t *testing.T) {
 	verifier, err := pike.NewVerifier(&shared.pikeKey.PublicKey)
 	require.NoError(t, err)
 	registry := prometheus.NewRegistry()
-	handler, err := webhookgw.New(webhookgw.Config{Verifier: verifier, Signaler: webhookgw.NewTemporalSignaler(temporal),
+	handler, err := webhookgw.New(webhookgw.Config{Verifier: verifier, Temporal: webhookgw.NewTemporal(temporal, ""),
 		Registerer: registry, Logger: testLogger(), SignalTimeout: time.Second})
 	require.NoError(t, err)
 	gateway := newTestServer(t, handler)

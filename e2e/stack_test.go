@@ -68,7 +68,7 @@ func (s *stack) startGateway() {
 	verifier, err := pike.NewVerifier(&shared.pikeKey.PublicKey)
 	require.NoError(s.t, err)
 	handler, err := webhookgw.New(webhookgw.Config{
-		Verifier: verifier, Signaler: webhookgw.NewTemporalSignaler(shared.temporal), Registerer: s.metrics, Logger: testLogger(),
+		Verifier: verifier, Temporal: webhookgw.NewTemporal(shared.temporal, s.taskQueue), Registerer: s.metrics, Logger: testLogger(),
 	})
 	require.NoError(s.t, err)
 	s.gateway = httptest.NewServer(handler)

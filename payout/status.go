@@ -1,8 +1,11 @@
 package payout
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -47,6 +50,7 @@ const (
 	AttentionConfirmUnknown     AttentionReason = "confirm_unknown"      // the answer to confirm is lost and status has not settled it
 	AttentionPikeUnreachable    AttentionReason = "pike_unreachable"     // no answer from Pike for minutes
 	AttentionConfigRefused      AttentionReason = "config_refused"       // Pike refuses our project, key or rights
+	AttentionLateEvent          AttentionReason = "late_event"           // a genuine webhook that no open payout took contradicts what was recorded
 )
 
 // Status is the answer to the query `status` and the result of the workflow.
@@ -148,9 +152,23 @@ type Transition struct {
 	Why   string    `json:"why"`
 }
 
+var eventID = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// Identified returns the event with an ID in any case: one that came without
+// the gateway's gets an ID made of what it says.
+func (e Event) Identified() Event {
+	if !eventID.MatchString(e.ID) {
+		sum := sha256.Sum256([]byte(strings.Join([]string{e.SessionID, e.Type, e.SessionStatus, e.PikePayoutID, e.PayoutStatus}, "\x00")))
+		e.ID = hex.EncodeToString(sum[:])
+	}
+	return e
+}
+
 // Event is what the gateway signals to a payout when a genuine webhook arrives.
 // It is a hint: session/status decides (design §4.2).
 type Event struct {
+	// ID is equal for every delivery of one event, and for no other: 64 hex digits.
+	ID            string        `json:"id,omitempty"`
 	Type          string        `json:"type"`
 	SessionID     string        `json:"session_id"`
 	SessionStatus string        `json:"session_status"`

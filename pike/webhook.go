@@ -5,8 +5,11 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"pikepayouts/strictjson"
@@ -81,6 +84,37 @@ func (v *Verifier) Verify(body UnverifiedBody, signatures []string) (VerifiedBod
 type Webhook struct {
 	Type    WebhookType
 	Session Session
+}
+
+// Glance reads type and session id of a genuine body that ParseWebhook refuses,
+// "" for what is not plainly there. Two parsers could read such a body
+// differently: good for asking session/status, for nothing else.
+func Glance(body VerifiedBody) (kind WebhookType, sessionID string) {
+	var wire struct {
+		Type    json.RawMessage `json:"type"`
+		Session struct {
+			ID json.RawMessage `json:"id"`
+		} `json:"session"`
+	}
+	_ = json.Unmarshal(body.bytes, &wire) // what could be read stays
+	return WebhookType(plainWord(wire.Type)), plainWord(wire.Session.ID)
+}
+
+var plainWords = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// plainWord is the text of a JSON string, if it is short and harmless wherever it is shown.
+func plainWord(value json.RawMessage) string {
+	var text string
+	if json.Unmarshal(value, &text) != nil || !plainWords.MatchString(text) {
+		return ""
+	}
+	return text
+}
+
+// Digest is the SHA-256 of the body in hex: it tells two bodies apart without showing them.
+func (b VerifiedBody) Digest() string {
+	sum := sha256.Sum256(b.bytes)
+	return hex.EncodeToString(sum[:])
 }
 
 // ParseWebhook decodes a genuine body strictly (package strictjson); unknown types and fields are allowed.

@@ -61,6 +61,8 @@ type Payout struct {
 	Error    *ErrorInfo
 	// TransactionInfo is rrn, auth_code and whatever else Pike tells, as it came.
 	TransactionInfo json.RawMessage
+	// Returned: refunds[] holds something. The status stays succeeded (api.md §4.3).
+	Returned bool
 }
 
 // MetadataText is the metadata if it is a JSON string, else "".
@@ -253,6 +255,7 @@ type payoutWire struct {
 	Metadata        json.RawMessage     `json:"metadata"`
 	Error           *ErrorInfo          `json:"error"`
 	TransactionInfo json.RawMessage     `json:"transaction_info"`
+	Refunds         json.RawMessage     `json:"refunds"` // of a shape that Pike does not document
 }
 
 type participantsToParse struct {
@@ -305,7 +308,17 @@ func (w payoutWire) payout() (Payout, error) {
 	return Payout{
 		ID: w.ID, Status: PayoutStatus(w.Status), AmountDetails: w.AmountDetails, Destination: method.destination(),
 		RecipientName: w.Participants.Recipient.FullName, Metadata: w.Metadata, Error: w.Error.redacted(), TransactionInfo: w.TransactionInfo,
+		Returned: holdsSomething(w.Refunds),
 	}, nil
+}
+
+// holdsSomething is false for what stands for nothing in JSON.
+func holdsSomething(value json.RawMessage) bool {
+	switch strings.Join(strings.Fields(string(value)), "") {
+	case "", "null", "[]", "{}":
+		return false
+	}
+	return true
 }
 
 // spellCancelled maps the American spelling of Pike's prose to that of its enum (api.md §4.1).

@@ -16,11 +16,12 @@ type Answer string
 // The answers (table after W25). Pike takes exactly 200 as received and repeats anything else for 30 minutes.
 const (
 	AnswerSignalled    Answer = "signalled"      // 200: Temporal has the event, from now or from an earlier delivery
-	AnswerNoOpenPayout Answer = "no_open_payout" // 200: no payout of that id is open
-	AnswerPoison       Answer = "poison"         // 200: Temporal can never take this event (signal limit, too large)
-	AnswerUnparsable   Answer = "unparsable"     // 200: genuine, but not a webhook
-	AnswerUncorrelated Answer = "uncorrelated"   // 200: genuine, but names no payout of ours, or several
-	AnswerTypeIgnored  Answer = "type_ignored"   // 200: of a type that no payout waits for
+	AnswerNoOpenPayout Answer = "no_open_payout" // 200: no payout of that id is open; kept as a late event
+	AnswerPoison       Answer = "poison"         // 200: the payout can never be signalled this (signal limit); kept as a late event
+	AnswerUnparsable   Answer = "unparsable"     // 200: genuine, but not a webhook; kept as a late event
+	AnswerUncorrelated Answer = "uncorrelated"   // 200: genuine, but names no payout of ours, or several; kept as a late event
+	AnswerRefunded     Answer = "refunded"       // 200: money came back, for which no payout waits; kept as a late event
+	AnswerTypeIgnored  Answer = "type_ignored"   // 200: of a type that moves no payout
 	AnswerIncomingOnly Answer = "incoming_only"  // 200: a session of acquiring, not ours
 
 	AnswerUnavailable   Answer = "unavailable"     // 503: Temporal is down, slow, closing the workflow or throttling
@@ -45,7 +46,7 @@ type reply struct {
 
 func (a Answer) reply() reply {
 	switch a {
-	case AnswerSignalled, AnswerNoOpenPayout, AnswerPoison, AnswerUnparsable, AnswerUncorrelated, AnswerTypeIgnored, AnswerIncomingOnly:
+	case AnswerSignalled, AnswerNoOpenPayout, AnswerPoison, AnswerUnparsable, AnswerUncorrelated, AnswerRefunded, AnswerTypeIgnored, AnswerIncomingOnly:
 		return reply{status: http.StatusOK, body: "ok\n"}
 	case AnswerUnavailable, AnswerHandOffFailed, AnswerOverload:
 		return reply{status: http.StatusServiceUnavailable, body: "try again later\n", retryAfter: true}
@@ -72,7 +73,15 @@ func (a Answer) level() slog.Level {
 	return slog.LevelWarn
 }
 
-// answerTo maps an error of Signaler. What is not known to be lasting is 503:
+// answerToKeep maps an error of Temporal.Keep: what cannot be kept must come again.
+func answerToKeep(err error) Answer {
+	if answer := answerTo(err); answer == AnswerUnavailable {
+		return answer
+	}
+	return AnswerHandOffFailed
+}
+
+// answerTo maps an error of Temporal.Signal. What is not known to be lasting is 503:
 // Pike repeats, and if it gives up the workflow polls.
 func answerTo(err error) Answer {
 	var (

@@ -10,6 +10,14 @@ import (
 	"pikepayouts/pike"
 )
 
+// unparsed is what can be said of a genuine body that cannot be trusted to be read right.
+func unparsed(body pike.VerifiedBody, now time.Time) payout.LateEvent {
+	kind, sessionID := pike.Glance(body)
+	return payout.LateEvent{Reason: payout.LateUnparsable, Event: payout.Event{
+		ID: body.Digest(), Type: string(kind), SessionID: sessionID, ReceivedAt: now.UTC(),
+	}}
+}
+
 // signalled says whether payouts wait for webhooks of this type.
 func signalled(kind pike.WebhookType) bool {
 	return kind == pike.WebhookReadyToConfirm || kind == pike.WebhookPaymentFinished
@@ -35,16 +43,19 @@ func payoutIDOf(session pike.Session) (string, bool) {
 	return id, payout.ValidID(id)
 }
 
-// eventOf needs a session with at least one payout. Of several it describes the
-// first: the workflow reads the session anyway and refuses more than one.
+// eventOf describes of several payouts the first: the workflow reads the
+// session anyway and refuses more than one.
 func eventOf(webhook pike.Webhook, now time.Time) payout.Event {
-	session, first := webhook.Session, webhook.Session.Payouts[0]
+	session, first := webhook.Session, pike.Payout{}
+	if len(session.Payouts) > 0 {
+		first = session.Payouts[0]
+	}
 	failure := first.Error
 	if failure == nil {
 		failure = session.Error
 	}
 	event := payout.Event{
-		Type: string(webhook.Type), SessionID: session.ID, SessionStatus: string(session.Status), NextAction: session.NextAction,
+		ID: eventID(webhook), Type: string(webhook.Type), SessionID: session.ID, SessionStatus: string(session.Status), NextAction: session.NextAction,
 		PikePayoutID: first.ID, PayoutStatus: string(first.Status), AmountDetails: payout.AmountDetails(first.AmountDetails),
 		ReceivedAt: now.UTC(),
 	}
@@ -54,9 +65,10 @@ func eventOf(webhook pike.Webhook, now time.Time) payout.Event {
 	return event
 }
 
-// requestID is equal for every delivery of one event, and Temporal keeps one
-// event per request id (hazards W8, W9). Nothing dated goes into it.
-func requestID(webhook pike.Webhook) string {
+// eventID is equal for every delivery of one event. As the request id of a
+// signal, and in the workflow id of a late event, it has Temporal keep one of
+// each (hazards W8, W9). Nothing dated goes into it.
+func eventID(webhook pike.Webhook) string {
 	parts := []string{webhook.Session.ID, string(webhook.Type), string(webhook.Session.Status)}
 	for _, p := range webhook.Session.Payouts {
 		parts = append(parts, p.ID, string(p.Status))

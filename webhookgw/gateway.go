@@ -1,7 +1,8 @@
 // Package webhookgw takes Pike's webhooks in: it proves that one is genuine,
 // finds the payout it speaks of, signals that payout's workflow and only then
-// answers 200 (design §3.5). Nothing it hands over is trusted with money: the
-// workflow reads session/status itself.
+// answers 200 (design §3.5). What no payout can take is kept as a late event
+// before the 200 (design §3.4). Nothing it hands over is trusted with money:
+// the workflows read session/status themselves.
 package webhookgw
 
 import (
@@ -29,11 +30,14 @@ const (
 	DefaultMaxConcurrent = 256
 )
 
-// Signaler hands an event to the payout's workflow. It returns nil only when
-// the event is durable (hazard W12). The request id makes repeats of one event
-// a single event; errors are those of the Temporal client.
-type Signaler interface {
-	Signal(ctx context.Context, payoutID string, event payout.Event, requestID string) error
+// Temporal takes events in. Both methods return nil only when the event is
+// durable (hazard W12), and make repeats of one event, by its ID, a single one.
+// Errors are those of the Temporal client.
+type Temporal interface {
+	// Signal hands the event to the payout's workflow.
+	Signal(ctx context.Context, payoutID string, event payout.Event) error
+	// Keep starts the LateEventWorkflow of the event.
+	Keep(ctx context.Context, event payout.LateEvent) error
 }
 
 // Config is what a gateway needs. A zero number or path means its default.
@@ -50,8 +54,8 @@ type Config struct {
 	MaxConcurrent int
 	// Verifier is required: there is no gateway without the signature check (hazard W2).
 	Verifier *pike.Verifier
-	// Signaler is required.
-	Signaler Signaler
+	// Temporal is required.
+	Temporal Temporal
 	// Registerer takes the gateway's metrics. Required.
 	Registerer prometheus.Registerer
 	// Logger is required. It never gets a body, a header or a signature.
@@ -105,8 +109,8 @@ func (c Config) validate() error {
 	if c.Verifier == nil {
 		problems = append(problems, errors.New("a verifier with Pike's public keys is required"))
 	}
-	if c.Signaler == nil || c.Registerer == nil || c.Logger == nil {
-		problems = append(problems, errors.New("signaler, registerer and logger are required"))
+	if c.Temporal == nil || c.Registerer == nil || c.Logger == nil {
+		problems = append(problems, errors.New("Temporal, registerer and logger are required"))
 	}
 	return errors.Join(problems...)
 }
@@ -116,7 +120,7 @@ type gateway struct {
 	signalTimeout time.Duration
 	slots         chan struct{}
 	verifier      *pike.Verifier
-	signaler      Signaler
+	temporal      Temporal
 	metrics       metrics
 	log           *slog.Logger
 	now           func() time.Time
@@ -129,7 +133,7 @@ func newGateway(config Config) (*gateway, error) {
 	}
 	return &gateway{
 		maxBody: config.MaxBody, signalTimeout: config.SignalTimeout, slots: make(chan struct{}, config.MaxConcurrent),
-		verifier: config.Verifier, signaler: config.Signaler, metrics: metrics, log: config.Logger, now: config.Now,
+		verifier: config.Verifier, temporal: config.Temporal, metrics: metrics, log: config.Logger, now: config.Now,
 	}, nil
 }
 
@@ -173,12 +177,14 @@ func (g *gateway) receive(w http.ResponseWriter, r *http.Request) outcome {
 	if err != nil {
 		return outcome{answer: AnswerBadSignature}
 	}
-	webhook, err := pike.ParseWebhook(verified)
-	if err != nil {
-		return outcome{answer: AnswerUnparsable} // the error may quote the body
-	}
 	// A client that hangs up must not undo the hand-off (hazard W16).
-	return g.handOff(context.WithoutCancel(r.Context()), webhook)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), g.signalTimeout)
+	defer cancel()
+	webhook, err := pike.ParseWebhook(verified) // the error may quote the body, and is dropped
+	if err != nil {
+		return g.keep(ctx, unparsed(verified, g.now()), AnswerUnparsable)
+	}
+	return g.handOff(ctx, webhook)
 }
 
 func unreadBody(err error) Answer {
@@ -191,26 +197,50 @@ func unreadBody(err error) Answer {
 
 // handOff brings a genuine webhook to its payout.
 func (g *gateway) handOff(ctx context.Context, webhook pike.Webhook) outcome {
-	result := outcome{kind: webhook.Type, sessionID: webhook.Session.ID}
-	if !signalled(webhook.Type) {
-		result.answer = AnswerTypeIgnored
-		return result
+	refunded := webhook.Type == pike.WebhookPaymentRefunded
+	if !signalled(webhook.Type) && !refunded {
+		return outcome{answer: AnswerTypeIgnored, kind: webhook.Type, sessionID: webhook.Session.ID}
 	}
 	if onlyIncoming(webhook.Session) {
-		result.answer = AnswerIncomingOnly
-		return result
+		return outcome{answer: AnswerIncomingOnly, kind: webhook.Type, sessionID: webhook.Session.ID}
 	}
 	payoutID, found := payoutIDOf(webhook.Session)
-	if !found {
-		result.answer = AnswerUncorrelated
-		return result
+	late := payout.LateEvent{PayoutID: payoutID, Event: eventOf(webhook, g.now())}
+	switch {
+	case !found:
+		late.Reason = payout.LateUncorrelated
+		return g.keep(ctx, late, AnswerUncorrelated)
+	case refunded:
+		late.Reason = payout.LateRefunded
+		return g.keep(ctx, late, AnswerRefunded)
 	}
-	result.payoutID = payoutID
-	ctx, cancel := context.WithTimeout(ctx, g.signalTimeout)
-	defer cancel()
-	result.err = g.signaler.Signal(ctx, payoutID, eventOf(webhook, g.now()), requestID(webhook))
-	result.answer = answerTo(result.err)
-	return result
+	err := g.temporal.Signal(ctx, payoutID, late.Event)
+	answer := answerTo(err)
+	switch answer {
+	case AnswerNoOpenPayout:
+		late.Reason = payout.LateNoOpenPayout
+		return g.keep(ctx, late, answer)
+	case AnswerPoison:
+		late.Reason = payout.LatePoison
+		return g.keep(ctx, late, answer)
+	}
+	return outcomeOf(late, answer, err)
+}
+
+// keep gives the answer once the late event is durable.
+func (g *gateway) keep(ctx context.Context, late payout.LateEvent, answer Answer) outcome {
+	err := g.temporal.Keep(ctx, late)
+	if err != nil {
+		answer = answerToKeep(err)
+	}
+	return outcomeOf(late, answer, err)
+}
+
+func outcomeOf(late payout.LateEvent, answer Answer, err error) outcome {
+	if late.Reason == payout.LateUnparsable { // its type is only a guess
+		return outcome{answer: answer, err: err}
+	}
+	return outcome{answer: answer, kind: pike.WebhookType(late.Event.Type), sessionID: late.Event.SessionID, payoutID: late.PayoutID, err: err}
 }
 
 // finish counts, logs and answers.

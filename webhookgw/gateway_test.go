@@ -53,7 +53,7 @@ func TestGenuineWebhooks(t *testing.T) {
 		{"no such namespace", ready, serviceerror.NewNamespaceNotFound("payouts"), 503, "ready_to_confirm/hand_off_failed", true},
 		{"codec fault", ready, errors.New("keyset: no primary key"), 503, "ready_to_confirm/hand_off_failed", true},
 
-		{"refund", webhookBody("payment_refunded", `"inv-1"`), nil, 200, "payment_refunded/type_ignored", false},
+		{"refund", webhookBody("payment_refunded", `"inv-1"`), nil, 200, "payment_refunded/refunded", false},
 		{"action required", webhookBody("action_required", `"inv-1"`), nil, 200, "action_required/type_ignored", false},
 		{"ready to capture", webhookBody("ready_to_capture", `"inv-1"`), nil, 200, "ready_to_capture/type_ignored", false},
 		{"unknown type", webhookBody("card_blessed", `"inv-1"`), nil, 200, "other/type_ignored", false},
@@ -88,10 +88,78 @@ func TestGenuineWebhooks(t *testing.T) {
 			require.Equal(t, tt.wantStatus == 503, response.Header().Get("Retry-After") != "")
 			require.Equal(t, map[string]float64{tt.wantCount: 1}, h.counts())
 			require.Equal(t, tt.wantSignal, len(h.signaler.seen()) == 1)
+			h.requireKept(keptFor[webhookgw.Answer(strings.Split(tt.wantCount, "/")[1])])
 			require.Contains(t, h.log.String(), `"answer":"`+strings.Split(tt.wantCount, "/")[1]+`"`)
 			h.requireNothingSecretLogged(signature)
 		})
 	}
+}
+
+// keptFor are the answers before which a late event must be durable.
+var keptFor = map[webhookgw.Answer]payout.LateReason{
+	webhookgw.AnswerNoOpenPayout: payout.LateNoOpenPayout, webhookgw.AnswerPoison: payout.LatePoison, webhookgw.AnswerUnparsable: payout.LateUnparsable,
+	webhookgw.AnswerUncorrelated: payout.LateUncorrelated, webhookgw.AnswerRefunded: payout.LateRefunded,
+}
+
+// requireKept looks for one late event of the reason, or for none.
+func (h *harness) requireKept(reason payout.LateReason) {
+	h.t.Helper()
+	if reason == "" {
+		require.Empty(h.t, h.signaler.kept)
+		return
+	}
+	require.Len(h.t, h.signaler.kept, 1)
+	kept := h.signaler.kept[0]
+	require.Equal(h.t, reason, kept.Reason)
+	require.True(h.t, payout.IsLateEventWorkflowID(payout.LateEventWorkflowID(kept.Event)))
+	require.Equal(h.t, noon, kept.Event.ReceivedAt)
+	require.NotContains(h.t, fmt.Sprintf("%+v", kept), canary, "card data does not travel in events")
+}
+
+// TestWhatCannotBeKeptComesAgain: 200 only after the late event is durable (hazards W12, W13, W15).
+func TestWhatCannotBeKeptComesAgain(t *testing.T) {
+	tests := []struct {
+		temporal error
+		want     string
+	}{
+		{serviceerror.NewUnavailable("down"), "unavailable"}, {context.DeadlineExceeded, "unavailable"},
+		{serviceerror.NewPermissionDenied("no", ""), "hand_off_failed"}, {serviceerror.NewInvalidArgument("no"), "hand_off_failed"},
+		{serviceerror.NewNamespaceNotFound("payouts"), "hand_off_failed"}, {serviceerror.NewNotFound("no"), "hand_off_failed"},
+	}
+	bodies := map[string]string{
+		"ready_to_confirm": webhookBody("ready_to_confirm", `"inv-1"`), "payment_refunded": webhookBody("payment_refunded", `"inv-1"`),
+		"payment_finished": webhookBody("payment_finished", `7`), "none": `<html>`,
+	}
+	for kind, body := range bodies {
+		for _, tt := range tests {
+			h := newHarness(t)
+			h.signaler.hook = func(context.Context) error { return serviceerror.NewNotFound("workflow execution already completed") }
+			h.signaler.keepHook = func(context.Context) error { return tt.temporal }
+			response := h.postSigned(body)
+			require.Equal(t, 503, response.Code)
+			require.NotEmpty(t, response.Header().Get("Retry-After"))
+			require.Equal(t, map[string]float64{kind + "/" + tt.want: 1}, h.counts())
+		}
+	}
+}
+
+// TestAnUnreadableWebhookIsKeptByItsDigest: what can be glanced at helps to look the session up, nothing else is taken over.
+func TestAnUnreadableWebhookIsKeptByItsDigest(t *testing.T) {
+	h := newHarness(t)
+	body := `{"type":"payment_finished","session":{"id":"ps_1","payments":[{"amount_details":{"amount":"` + canary + `"}}]}}`
+	for range 3 {
+		require.Equal(t, 200, h.postSigned(body).Code)
+	}
+	for _, kept := range h.signaler.kept {
+		require.Equal(t, payout.LateEvent{Reason: payout.LateUnparsable, Event: payout.Event{
+			ID: kept.Event.ID, Type: "payment_finished", SessionID: "ps_1", ReceivedAt: noon,
+		}}, kept)
+		require.Equal(t, h.signaler.kept[0].Event.ID, kept.Event.ID)
+	}
+	h.postSigned(`{"type":["` + canary + `"],"session":{"id":"` + strings.Repeat("x", 65) + `"}}`)
+	last := h.signaler.kept[3].Event
+	require.Empty(t, last.Type+last.SessionID)
+	require.NotEqual(t, h.signaler.kept[0].Event.ID, last.ID)
 }
 
 func TestLogNamesThePayout(t *testing.T) {
@@ -147,8 +215,9 @@ func TestEventIsFilled(t *testing.T) {
 		"error":{"code":"session_code","description":"of the session"},
 		"payments":[{"id":"po_1","status":"failed","amount_details":{"amount":250,"currency":"EUR"},"metadata":"inv-1",
 		"error":{"code":"payout_code","description":"of the payout"}}]}}`)
+	require.Regexp(t, `^[0-9a-f]{64}$`, h.signaler.seen()[0].event.ID)
 	require.Equal(t, []payout.Event{{
-		Type: "payment_finished", SessionID: "ps_1", SessionStatus: "cancelled", NextAction: "confirm", PikePayoutID: "po_1",
+		ID: h.signaler.seen()[0].event.ID, Type: "payment_finished", SessionID: "ps_1", SessionStatus: "cancelled", NextAction: "confirm", PikePayoutID: "po_1",
 		PayoutStatus: "failed", AmountDetails: payout.AmountDetails{Amount: 250, Currency: "EUR"},
 		Error: &payout.Error{Code: "payout_code", Description: "of the payout"}, ReceivedAt: noon,
 	}}, eventsOf(h.signaler.seen()))
@@ -166,12 +235,12 @@ func eventsOf(calls []signalCall) []payout.Event {
 	return events
 }
 
-// TestRequestID: hazard W8, equal for repeats and different for everything a payout must hear of.
-func TestRequestID(t *testing.T) {
+// TestEventID: hazard W8, equal for repeats and different for everything a payout must hear of.
+func TestEventID(t *testing.T) {
 	idOf := func(body string) string {
 		h := newHarness(t)
 		require.Equal(t, 200, h.postSigned(body).Code)
-		return h.signaler.seen()[0].requestID
+		return h.signaler.seen()[0].event.ID
 	}
 	body := webhookBody("ready_to_confirm", `"inv-1"`)
 	first := idOf(body)
@@ -316,13 +385,13 @@ func TestSignatureFailuresAreCounted(t *testing.T) {
 func TestNewRefuses(t *testing.T) {
 	verifier, err := pike.NewVerifier(&pikeKey().PublicKey)
 	require.NoError(t, err)
-	good := webhookgw.Config{Verifier: verifier, Signaler: &fakeSignaler{}, Registerer: prometheus.NewRegistry(), Logger: discard}
+	good := webhookgw.Config{Verifier: verifier, Temporal: &fakeSignaler{}, Registerer: prometheus.NewRegistry(), Logger: discard}
 	tests := map[string]struct {
 		change func(*webhookgw.Config)
 		want   string
 	}{
 		"no verifier":          {func(c *webhookgw.Config) { c.Verifier = nil }, "verifier"},
-		"no signaler":          {func(c *webhookgw.Config) { c.Signaler = nil }, "signaler"},
+		"no Temporal":          {func(c *webhookgw.Config) { c.Temporal = nil }, "Temporal"},
 		"no registerer":        {func(c *webhookgw.Config) { c.Registerer = nil }, "registerer"},
 		"no logger":            {func(c *webhookgw.Config) { c.Logger = nil }, "logger"},
 		"relative path":        {func(c *webhookgw.Config) { c.Path = "hooks" }, "path"},

@@ -58,21 +58,31 @@ func payoutItem(id, metadata string) string {
 }
 
 type signalCall struct {
-	payoutID  string
-	event     payout.Event
-	requestID string
+	payoutID string
+	event    payout.Event
 }
 
-// fakeSignaler records what it is given. Hook, if set, runs in the call and gives its result.
+// fakeSignaler records what it is given. A hook, if set, runs in the call and gives its result.
 type fakeSignaler struct {
-	hook  func(ctx context.Context) error
-	mutex sync.Mutex
-	calls []signalCall
+	hook, keepHook func(ctx context.Context) error
+	mutex          sync.Mutex
+	calls          []signalCall
+	kept           []payout.LateEvent
 }
 
-func (f *fakeSignaler) Signal(ctx context.Context, payoutID string, event payout.Event, requestID string) error {
+func (f *fakeSignaler) Keep(ctx context.Context, event payout.LateEvent) error {
 	f.mutex.Lock()
-	f.calls = append(f.calls, signalCall{payoutID, event, requestID})
+	f.kept = append(f.kept, event)
+	f.mutex.Unlock()
+	if f.keepHook != nil {
+		return f.keepHook(ctx)
+	}
+	return nil
+}
+
+func (f *fakeSignaler) Signal(ctx context.Context, payoutID string, event payout.Event) error {
+	f.mutex.Lock()
+	f.calls = append(f.calls, signalCall{payoutID, event})
 	f.mutex.Unlock()
 	if f.hook != nil {
 		return f.hook(ctx)
@@ -118,7 +128,7 @@ func newHarness(t testing.TB, change ...func(*webhookgw.Config)) *harness {
 	require.NoError(t, err)
 	h := &harness{t: t, signaler: &fakeSignaler{}, registry: prometheus.NewRegistry(), log: &lockedBuffer{}}
 	config := webhookgw.Config{
-		Verifier: verifier, Signaler: h.signaler, Registerer: h.registry, Now: func() time.Time { return noon },
+		Verifier: verifier, Temporal: h.signaler, Registerer: h.registry, Now: func() time.Time { return noon },
 		Logger: slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, apply := range change {

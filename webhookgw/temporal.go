@@ -1,13 +1,16 @@
 package webhookgw
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
 
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
 	"google.golang.org/grpc"
 
 	"pikepayouts/payout"
@@ -18,11 +21,12 @@ import (
 // E02), so nothing is sent.
 var ErrNoRequestIDs = errors.New("the Temporal client lacks webhookgw.RequestIDDialOption, its signals would not be deduplicated")
 
-// NewTemporalSignaler returns the Signaler that signals payouts' workflows. The
-// client must have been built with RequestIDDialOption, else every Signal
-// returns ErrNoRequestIDs.
-func NewTemporalSignaler(temporal client.Client) Signaler {
-	return &temporalSignaler{client: temporal}
+// NewTemporal returns the Temporal that signals payouts' workflows, and starts
+// those of late events on the task queue of the workers, payout.DefaultTaskQueue
+// if empty. The client must have been built with RequestIDDialOption, else every
+// Signal returns ErrNoRequestIDs.
+func NewTemporal(c client.Client, taskQueue string) Temporal {
+	return &temporalClient{client: c, taskQueue: cmp.Or(taskQueue, payout.DefaultTaskQueue)}
 }
 
 // RequestIDDialOption belongs into client.Options.ConnectionOptions.DialOptions:
@@ -31,26 +35,44 @@ func RequestIDDialOption() grpc.DialOption {
 	return grpc.WithChainUnaryInterceptor(setRequestID)
 }
 
-type temporalSignaler struct {
-	client client.Client
+type temporalClient struct {
+	client    client.Client
+	taskQueue string
 	// hasInterceptor is set once the client was seen to run setRequestID.
 	hasInterceptor atomic.Bool
 }
 
-func (s *temporalSignaler) Signal(ctx context.Context, payoutID string, event payout.Event, requestID string) error {
+func (s *temporalClient) Signal(ctx context.Context, payoutID string, event payout.Event) error {
 	if err := s.checkInterceptor(ctx); err != nil {
 		return err
 	}
-	ctx = context.WithValue(ctx, requestIDKey{}, &requestIDCarrier{id: requestID})
+	ctx = context.WithValue(ctx, requestIDKey{}, &requestIDCarrier{id: event.ID})
 	if err := s.client.SignalWorkflow(ctx, payout.WorkflowID(payoutID), "", event.Type, event); err != nil {
 		return fmt.Errorf("signalling the payout: %w", err)
 	}
 	return nil
 }
 
+var sessionKey = temporal.NewSearchAttributeKeyKeyword(payout.SearchAttributeSession)
+
+// Keep is done where the event was kept before, open or closed. No timeout: only the truth or a person closes it.
+func (s *temporalClient) Keep(ctx context.Context, event payout.LateEvent) error {
+	_, err := s.client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+		ID: payout.LateEventWorkflowID(event.Event), TaskQueue: s.taskQueue,
+		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
+		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		TypedSearchAttributes:    temporal.NewSearchAttributes(sessionKey.ValueSet(event.Event.SessionKeyword())),
+		StaticSummary:            payout.LateEventSummary(event.Event, event.Reason),
+	}, payout.LateEventWorkflowType, event)
+	if err != nil && !temporal.IsWorkflowExecutionAlreadyStartedError(err) {
+		return fmt.Errorf("keeping the late event: %w", err)
+	}
+	return nil
+}
+
 // checkInterceptor looks, by a call that changes nothing, whether the client
 // runs setRequestID: after a signal it would be too late. Once per process.
-func (s *temporalSignaler) checkInterceptor(ctx context.Context) error {
+func (s *temporalClient) checkInterceptor(ctx context.Context) error {
 	if s.hasInterceptor.Load() {
 		return nil
 	}

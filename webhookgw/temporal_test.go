@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	commonpb "go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
@@ -30,6 +31,7 @@ type fakeTemporal struct {
 	listener *bufconn.Listener
 	mutex    sync.Mutex
 	signals  []*workflowservice.SignalWorkflowExecutionRequest
+	starts   []*workflowservice.StartWorkflowExecutionRequest
 	answer   func(ctx context.Context) error
 }
 
@@ -58,6 +60,13 @@ func (f *fakeTemporal) SignalWorkflowExecution(ctx context.Context, request *wor
 	return &workflowservice.SignalWorkflowExecutionResponse{}, nil
 }
 
+func (f *fakeTemporal) StartWorkflowExecution(_ context.Context, request *workflowservice.StartWorkflowExecutionRequest) (*workflowservice.StartWorkflowExecutionResponse, error) {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	f.starts = append(f.starts, request)
+	return &workflowservice.StartWorkflowExecutionResponse{RunId: "run"}, nil
+}
+
 func (f *fakeTemporal) seen() []*workflowservice.SignalWorkflowExecutionRequest {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
@@ -81,7 +90,7 @@ func (f *fakeTemporal) dial(t *testing.T, dataConverter converter.DataConverter,
 func gatewayBefore(t *testing.T, temporal client.Client, timeout time.Duration) *harness {
 	t.Helper()
 	return newHarness(t, func(c *webhookgw.Config) {
-		c.Signaler = webhookgw.NewTemporalSignaler(temporal)
+		c.Temporal = webhookgw.NewTemporal(temporal, "queue")
 		c.SignalTimeout = timeout
 	})
 }
@@ -131,7 +140,7 @@ func TestASignalThatIsRepeatedByTheSDKKeepsItsRequestID(t *testing.T) {
 func TestWithoutTheInterceptorNothingIsSignalled(t *testing.T) {
 	fake := startFakeTemporal(t)
 	temporal := fake.dial(t, nil)
-	err := webhookgw.NewTemporalSignaler(temporal).Signal(t.Context(), "inv-1", payout.Event{Type: payout.SignalReadyToConfirm}, "id")
+	err := webhookgw.NewTemporal(temporal, "").Signal(t.Context(), "inv-1", payout.Event{ID: "id", Type: payout.SignalReadyToConfirm})
 	require.ErrorIs(t, err, webhookgw.ErrNoRequestIDs)
 	h := gatewayBefore(t, temporal, time.Minute)
 	require.Equal(t, 503, h.postSigned(webhookBody("ready_to_confirm", `"inv-1"`)).Code)
@@ -145,6 +154,28 @@ func TestOtherCallsOfTheClientKeepTheirRequestIDs(t *testing.T) {
 	temporal := fake.dial(t, nil, webhookgw.RequestIDDialOption())
 	require.NoError(t, temporal.SignalWorkflow(t.Context(), "payout/inv-1", "", "ready_to_confirm", nil))
 	require.NotEmpty(t, fake.seen()[0].RequestId)
+}
+
+// TestALateEventIsKeptUnderItsOwnID: one record per event, whatever is delivered how often (hazard W13).
+func TestALateEventIsKeptUnderItsOwnID(t *testing.T) {
+	fake := startFakeTemporal(t)
+	fake.answer = func(context.Context) error { return serviceerror.ToStatus(serviceerror.NewNotFound("gone")).Err() }
+	h := gatewayBefore(t, fake.dial(t, nil, webhookgw.RequestIDDialOption()), time.Minute)
+	for range 2 {
+		require.Equal(t, 200, h.postSigned(webhookBody("payment_finished", `"inv-1"`)).Code)
+	}
+	require.Len(t, fake.starts, 2)
+	for _, start := range fake.starts {
+		require.Regexp(t, `^payout-event/ps_3230/[0-9a-f]{64}$`, start.WorkflowId)
+		require.Equal(t, fake.starts[0].WorkflowId, start.WorkflowId)
+		require.Equal(t, payout.LateEventWorkflowType, start.WorkflowType.GetName())
+		require.Equal(t, "queue", start.TaskQueue.GetName())
+		require.Equal(t, enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE, start.WorkflowIdReusePolicy)
+		require.Equal(t, enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING, start.WorkflowIdConflictPolicy)
+		require.Zero(t, start.WorkflowExecutionTimeout.AsDuration()+start.WorkflowRunTimeout.AsDuration())
+		require.NotContains(t, start.Input.String(), canary)
+		require.Contains(t, start.SearchAttributes.GetIndexedFields(), payout.SearchAttributeSession)
+	}
 }
 
 // TestTemporalErrorsOverTheWire maps what a real client makes of a server's errors.

@@ -55,8 +55,9 @@ func New(c client.Client, options Options) sdkworker.Worker {
 	return w
 }
 
-// Register registers the workflow and its activities under their public names.
+// Register registers the workflows and their activities under their public names.
 func Register(registry sdkworker.Registry, a *activities.Activities) {
 	registry.RegisterWorkflowWithOptions(workflows.PayoutWorkflow, workflow.RegisterOptions{Name: payout.WorkflowType})
+	registry.RegisterWorkflowWithOptions(workflows.LateEventWorkflow, workflow.RegisterOptions{Name: payout.LateEventWorkflowType})
 	registry.RegisterActivityWithOptions(a, activity.RegisterOptions{})
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
@@ -117,6 +118,7 @@ func newChaosPike(seed uint64, luck *rand.Rand) (*chaosPike, error) {
 	p.env.SetTestTimeout(time.Minute)
 	p.env.SetWorkflowRunTimeout(366 * 24 * time.Hour) // a payout that never ends is a failure, too
 	worker.Register(p.env, activities.New(activities.Config{Pike: p, Runs: onlyRun{}}))
+	p.env.OnWorkflow(payout.LateEventWorkflowType, mock.Anything, mock.Anything, mock.Anything).Return(payout.LateEventStatus{}, nil).Maybe()
 	p.core = pikesim.NewCore(pikesim.Options{Webhooks: true, Rand: luck, Timing: pikesim.Timing{
 		Checks: pick(luck, time.Second, time.Minute, 10*time.Minute), Processing: pick(luck, time.Second, time.Minute, 10*time.Minute),
 	}})

@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,57 +22,85 @@ var (
 
 // publish makes the search attributes true, with one upsert of those that differ.
 func (p *payoutRun) publish() error {
-	updates := changedAttributes(workflow.GetTypedSearchAttributes(p.ctx), p.machine.Status)
+	return upsert(p.ctx, changedAttributes(workflow.GetTypedSearchAttributes(p.ctx), p.machine.Status))
+}
+
+func upsert(ctx workflow.Context, updates []temporal.SearchAttributeUpdate) error {
 	if len(updates) == 0 {
 		return nil
 	}
-	if err := workflow.UpsertTypedSearchAttributes(p.ctx, updates...); err != nil {
+	if err := workflow.UpsertTypedSearchAttributes(ctx, updates...); err != nil {
 		return fmt.Errorf("setting the search attributes: %w", err)
 	}
 	return nil
 }
 
 func changedAttributes(current temporal.SearchAttributes, status payout.Status) []temporal.SearchAttributeUpdate {
-	var updates []temporal.SearchAttributeUpdate
-	keyword := func(key temporal.SearchAttributeKeyKeyword, want string) {
-		got, set := current.GetKeyword(key)
-		switch {
-		case want != "" && got != want:
-			updates = append(updates, key.ValueSet(want))
-		case want == "" && set:
-			updates = append(updates, key.ValueUnset())
-		}
-	}
-	attention := ""
-	if status.Attention != nil {
-		attention = string(status.Attention.Reason)
-	}
-	keyword(stateKey, string(status.State))
-	keyword(sessionKey, status.SessionID)
-	keyword(attentionKey, attention)
-	keyword(currencyKey, status.AmountDetails.Currency)
+	updates := slices.Concat(
+		keywordChange(current, stateKey, string(status.State)),
+		keywordChange(current, sessionKey, status.SessionID),
+		keywordChange(current, attentionKey, attentionText(status.Attention)),
+		keywordChange(current, currencyKey, status.AmountDetails.Currency),
+	)
 	if got, set := current.GetInt64(amountKey); !set || got != status.AmountDetails.Amount {
 		updates = append(updates, amountKey.ValueSet(status.AmountDetails.Amount))
 	}
 	return updates
 }
 
-// details is the Markdown table that the Web UI shows for the run.
+// keywordChange is what makes the keyword attribute have the value, nothing if it has it; "" stands for none.
+func keywordChange(current temporal.SearchAttributes, key temporal.SearchAttributeKeyKeyword, want string) []temporal.SearchAttributeUpdate {
+	got, set := current.GetKeyword(key)
+	switch {
+	case want != "" && got != want:
+		return []temporal.SearchAttributeUpdate{key.ValueSet(want)}
+	case want == "" && set:
+		return []temporal.SearchAttributeUpdate{key.ValueUnset()}
+	}
+	return nil
+}
+
+func attentionText(attention *payout.Attention) string {
+	if attention == nil {
+		return ""
+	}
+	return string(attention.Reason)
+}
+
+// table is a Markdown table of two columns, which the Web UI shows for a run.
+type table struct{ text strings.Builder }
+
+func newTable(name, value string) *table {
+	t := &table{}
+	t.text.WriteString("| " + name + " | " + cell(value) + " |\n|---|---|\n")
+	return t
+}
+
+// row leaves out what is empty.
+func (t *table) row(name, value string) {
+	if value != "" {
+		t.text.WriteString("| **" + name + "** | " + cell(value) + " |\n")
+	}
+}
+
+func cell(value string) string { return strings.NewReplacer("|", `\|`, "\n", " ").Replace(value) }
+
+func attentionCell(attention *payout.Attention) string {
+	if attention == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s since %s: %s", attention.Reason, clock(attention.Since), attention.Detail)
+}
+
+// details is the table of a payout.
 func (m *machine) details() string {
 	status := m.Status
-	var table strings.Builder
-	row := func(name, value string) {
-		if value != "" {
-			fmt.Fprintf(&table, "| **%s** | %s |\n", name, strings.NewReplacer("|", `\|`, "\n", " ").Replace(value))
-		}
-	}
-	table.WriteString("| payout | " + status.PayoutID + " |\n|---|---|\n")
+	table := newTable("payout", status.PayoutID)
+	row := table.row
 	row("state", string(status.State))
 	row("amount", status.AmountDetails.String())
 	row("session", m.sessionText())
-	if status.Attention != nil {
-		row("attention", fmt.Sprintf("%s since %s: %s", status.Attention.Reason, clock(status.Attention.Since), status.Attention.Detail))
-	}
+	row("attention", attentionCell(status.Attention))
 	if status.Decision != nil {
 		row("decision", fmt.Sprintf("%s by %s %s", status.Decision.Value, status.Decision.By, status.Decision.Reason))
 	}
@@ -83,7 +112,27 @@ func (m *machine) details() string {
 	}
 	row("next", status.NextStep)
 	row("you can", m.possibleActions())
-	return table.String()
+	return table.text.String()
+}
+
+// lateEventDetails is the table of a late event.
+func lateEventDetails(workflowID string, status payout.LateEventStatus) string {
+	table := newTable("late event", status.Event.Type+", "+string(status.Reason))
+	table.row("payout", status.PayoutID)
+	table.row("session", status.Event.SessionID)
+	table.row("attention", attentionCell(status.Attention))
+	table.row("finding", status.Finding)
+	if !status.CheckedAt.IsZero() {
+		table.row("checked", clock(status.CheckedAt))
+	}
+	if status.Resolution != nil {
+		table.row("resolved", fmt.Sprintf("%s by %s: %s (evidence: %s)", status.Resolution.Action, status.Resolution.By, status.Resolution.Reason, status.Resolution.Evidence))
+	}
+	table.row("verdict", string(status.Verdict))
+	if status.Attention != nil {
+		table.row("you can", fmt.Sprintf("`payouts resolve %s --action recheck`, or close_paid, close_not_paid with reason and evidence", workflowID))
+	}
+	return table.text.String()
 }
 
 func (m *machine) sessionText() string {

@@ -17,6 +17,8 @@ type fakePike struct {
 	errors  map[string][]fakeError
 	// onStart changes what a start makes of the session.
 	onStart func(*pike.Session)
+	// onStatus happens during every status read.
+	onStatus func()
 }
 
 type fakeError struct {
@@ -101,7 +103,11 @@ func (f *fakePike) CancelSession(context.Context, string, string) (pike.Session,
 }
 
 func (f *fakePike) SessionStatus(context.Context, string) (pike.Session, error) {
-	return f.do("status", func() {})
+	return f.do("status", func() {
+		if f.onStatus != nil {
+			f.onStatus()
+		}
+	})
 }
 
 func ready(s *pike.Session) {

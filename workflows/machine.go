@@ -71,6 +71,8 @@ type machine struct {
 	// Hinted: a webhook said that something changed. ReadyHinted: it said ready_to_confirm.
 	Hinted      bool `json:"hinted,omitempty"`
 	ReadyHinted bool `json:"ready_hinted,omitempty"`
+	// Unread is the last payment_finished since the last read of the status.
+	Unread *payout.Event `json:"unread,omitempty"`
 	// ApprovedBy are the people who confirmed, until there are Policy.Approvals of them.
 	ApprovedBy []string `json:"approved_by,omitempty"`
 
@@ -323,15 +325,18 @@ func (m *machine) calling(call action, now time.Time) (settledSince time.Time) {
 		m.SentAt = time.Time{}
 	case confirmSession:
 		m.SentAt, m.ConfirmSentAt = time.Time{}, now
-		m.Hinted, m.ReadyHinted = false, false
+		m.hintsRead()
 	case cancelSession:
 		m.CancelSends++
-		m.Hinted, m.ReadyHinted = false, false
+		m.hintsRead()
 	case readStatus:
-		m.Hinted, m.ReadyHinted, m.RecheckAsked = false, false, false
+		m.RecheckAsked = false
+		m.hintsRead()
 	}
 	return settledSince
 }
+
+func (m *machine) hintsRead() { m.Hinted, m.ReadyHinted, m.Unread = false, false, nil }
 
 func (m *machine) enter(state payout.State, now time.Time, why string) {
 	m.become(state, now)

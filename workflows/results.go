@@ -246,13 +246,24 @@ func (m *machine) startedAt() time.Time {
 	return m.Status.UpdatedAt
 }
 
-// hint takes in a webhook. It moves nothing; it only brings the next status read forward (design §4.2).
-func (m *machine) hint(event payout.Event) error {
-	if event.SessionID != m.Status.SessionID || event.SessionID == "" {
-		return fmt.Errorf("event %s is for session %q, this payout has %q", event.Type, event.SessionID, m.Status.SessionID)
-	}
+// hint takes in a webhook of the payout's session. It moves nothing; it only brings the next status read forward (design §4.2).
+func (m *machine) hint(event payout.Event) {
 	m.Hinted = true
 	m.ReadyHinted = m.ReadyHinted || event.Type == payout.SignalReadyToConfirm
+	if event.Type == payout.SignalPaymentFinished {
+		m.Unread = &event
+	}
+}
+
+// contradiction is the webhook that says otherwise than the end, and that no status read has followed; nil if there is none.
+func (m *machine) contradiction() *payout.Event {
+	if m.Unread == nil {
+		return nil
+	}
+	paid := m.Status.State == payout.StateSucceeded
+	if m.Unread.PayoutStatus == activities.PayoutSucceeded && !paid || m.Unread.PayoutStatus == activities.PayoutFailed && paid {
+		return m.Unread
+	}
 	return nil
 }
 
@@ -325,8 +336,7 @@ func (m *machine) close(request payout.ResolveRequest, now time.Time) error {
 		return fmt.Errorf("Pike has just settled it: %s", m.Status.State)
 	}
 	phase := m.Session.Phase
-	if paid && (phase == activities.PhaseNotPaid || phase == activities.PhaseNotStarted || phase == activities.PhaseReady) ||
-		!paid && phase == activities.PhasePaid || m.Status.SessionID == "" {
+	if phase.SaysOpposite(paid) || m.Status.SessionID == "" {
 		return fmt.Errorf("a fresh status says the opposite: session %q is %q, its payout %q", m.Status.SessionID, m.Session.SessionStatus, m.Session.PayoutStatus)
 	}
 	if !paid && phase.Cancellable() && m.ConfirmMayLive && now.Before(m.ConfirmSentAt.Add(settleDelay)) {

@@ -10,6 +10,8 @@ import (
 	"pikepayouts/payout"
 )
 
+const resolveDescription = `attention: {"action": "recheck"|"close_paid"|"close_not_paid", "by": "<who>", "reason": "<why>", "evidence": "<where from>"}`
+
 // handleUpdates registers what people can do to a payout.
 func (p *payoutRun) handleUpdates() error {
 	err := workflow.SetUpdateHandlerWithOptions(p.ctx, payout.UpdateDecide, p.decide, workflow.UpdateHandlerOptions{
@@ -20,7 +22,7 @@ func (p *payoutRun) handleUpdates() error {
 		return fmt.Errorf("%s: %w", payout.UpdateDecide, err)
 	}
 	err = workflow.SetUpdateHandlerWithOptions(p.ctx, payout.UpdateResolve, p.resolve, workflow.UpdateHandlerOptions{
-		Description: `attention: {"action": "recheck"|"close_paid"|"close_not_paid", "by": "<who>", "reason": "<why>", "evidence": "<where from>"}`,
+		Description: resolveDescription,
 		Validator:   p.validateResolve,
 	})
 	if err != nil {

@@ -54,6 +54,8 @@ type payoutRun struct {
 	machine    *machine
 	activities *activities.Activities // never set: names the methods for ExecuteActivity
 
+	// strangers are webhooks that are not known to be of the payout's session.
+	strangers []payout.Event
 	// woken says that something arrived since the last decision.
 	woken bool
 	timer watchdog
@@ -133,6 +135,7 @@ func checkStartOptions(info *workflow.Info) error {
 func (p *payoutRun) run() (payout.Status, error) {
 	for {
 		p.woken = false
+		p.sortStrangers()
 		next := p.machine.next(workflow.Now(p.ctx))
 		workflow.SetCurrentDetails(p.ctx, p.machine.details())
 		switch next.do {
@@ -158,8 +161,8 @@ func (p *payoutRun) mayContinueAsNew() bool {
 	if !workflow.GetInfo(p.ctx).GetContinueAsNewSuggested() || !workflow.AllHandlersFinished(p.ctx) || unread {
 		return false
 	}
-	p.receiveSignals(p.recordEvent)
-	return !p.woken
+	p.receiveSignals()
+	return !p.woken && len(p.strangers) == 0
 }
 
 func (p *payoutRun) finish() (payout.Status, error) {
@@ -169,9 +172,7 @@ func (p *payoutRun) finish() (payout.Status, error) {
 	if err := workflow.Await(p.ctx, func() bool { return workflow.AllHandlersFinished(p.ctx) }); err != nil {
 		return payout.Status{}, fmt.Errorf("waiting for update handlers: %w", err)
 	}
-	p.receiveSignals(func(event payout.Event) { // the truth is known, so it only must not be lost unread (hazard L8)
-		p.log.Info("webhook after the end", "type", event.Type, "payout_status", event.PayoutStatus)
-	})
+	p.keepLateEvents()
 	p.log.Info("payout ended", "state", p.machine.Status.State)
 	return p.machine.Status, nil
 }
@@ -295,10 +296,14 @@ func (p *payoutRun) readStatus() error {
 
 // reading is for calls that move no money: they may be retried.
 func (p *payoutRun) reading(summary string) workflow.Context {
-	return workflow.WithActivityOptions(p.ctx, workflow.ActivityOptions{
+	return workflow.WithActivityOptions(p.ctx, readingOptions(summary))
+}
+
+func readingOptions(summary string) workflow.ActivityOptions {
+	return workflow.ActivityOptions{
 		StartToCloseTimeout: readStartToClose, Summary: summary,
 		RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: 10 * time.Second, MaximumAttempts: 4},
-	})
+	}
 }
 
 // sending is for calls that money depends on: one attempt, every repeat is the machine's decision (design §4.5).
@@ -324,7 +329,7 @@ func (p *payoutRun) recordSignals(ctx workflow.Context) {
 	selector := workflow.NewSelector(ctx)
 	for _, name := range signalNames {
 		selector.AddReceive(workflow.GetSignalChannel(ctx, name), func(channel workflow.ReceiveChannel, _ bool) {
-			p.eachEvent(channel, p.recordEvent)
+			p.recordEvents(channel)
 		})
 	}
 	for {
@@ -335,28 +340,34 @@ func (p *payoutRun) recordSignals(ctx workflow.Context) {
 var signalNames = []string{payout.SignalReadyToConfirm, payout.SignalPaymentFinished}
 
 func (p *payoutRun) recordEvent(event payout.Event) {
-	if err := p.machine.hint(event); err != nil {
-		p.log.Warn("webhook ignored", "error", err)
+	switch event.SessionID {
+	case "":
+		p.log.Warn("webhook without a session ignored", "type", event.Type)
 		return
+	case p.machine.Status.SessionID:
+		p.machine.hint(event)
+	default:
+		p.strangers = append(p.strangers, event)
 	}
 	p.wake()
 }
 
 // receiveSignals takes what has arrived and no coroutine has read yet.
-func (p *payoutRun) receiveSignals(handle func(payout.Event)) {
+func (p *payoutRun) receiveSignals() {
 	for _, name := range signalNames {
-		p.eachEvent(workflow.GetSignalChannel(p.ctx, name), handle)
+		p.recordEvents(workflow.GetSignalChannel(p.ctx, name))
 	}
 }
 
-// eachEvent never blocks: the SDK drops a payload that is no event, and waiting for the next would stop the recording.
-func (p *payoutRun) eachEvent(channel workflow.ReceiveChannel, handle func(payout.Event)) {
+// recordEvents never blocks: the SDK drops a payload that is no event, and waiting for the next would stop the recording.
+func (p *payoutRun) recordEvents(channel workflow.ReceiveChannel) {
 	for {
 		var event payout.Event
 		if !channel.ReceiveAsync(&event) {
 			return
 		}
-		handle(event)
+		event.Type = channel.Name() // whatever a forged one says
+		p.recordEvent(event)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
@@ -29,6 +30,7 @@ type harness struct {
 	t    *testing.T
 	env  *testsuite.TestWorkflowEnvironment
 	pike *fakePike
+	late []payout.LateEvent // what LateEventWorkflow was started with
 }
 
 func newHarness(t *testing.T) *harness { return newHarnessWith(t, newFakePike()) }
@@ -39,6 +41,12 @@ func newHarnessWith(t *testing.T, pike *fakePike) *harness {
 	h := &harness{t: t, env: suite.NewTestWorkflowEnvironment(), pike: pike}
 	h.env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: payout.WorkflowID("p1"), TaskQueue: payout.DefaultTaskQueue})
 	worker.Register(h.env, activities.New(activities.Config{Pike: h.pike, Runs: onlyRun{}}))
+	h.env.OnWorkflow(payout.LateEventWorkflowType, mock.Anything, mock.Anything, mock.Anything).Return(payout.LateEventStatus{}, nil).Maybe()
+	h.env.SetOnChildWorkflowStartedListener(func(_ *workflow.Info, _ workflow.Context, args converter.EncodedValues) {
+		var event payout.LateEvent
+		require.NoError(t, args.Get(&event))
+		h.late = append(h.late, event)
+	})
 	h.env.SetTestTimeout(time.Minute)
 	return h
 }
@@ -48,6 +56,9 @@ type onlyRun struct{}
 
 func (onlyRun) EarlierSession(context.Context, string, string) (string, error) { return "", nil }
 func (onlyRun) ResetAt(context.Context, string, string) (time.Time, error)     { return time.Time{}, nil }
+func (onlyRun) Record(context.Context, string) (activities.Record, error) {
+	return activities.Record{}, nil
+}
 
 func request(change ...func(*payout.Request)) payout.Request {
 	r := payout.Request{
@@ -202,14 +213,15 @@ func TestForgedWebhooksMoveNothing(t *testing.T) {
 	require.Equal(t, payout.StateFailed, h.run(request()).State)
 }
 
-func TestEventOfAnotherSessionIsIgnored(t *testing.T) {
+// TestEventOfAnotherSessionMovesNothingAndIsKept: hazard W25.
+func TestEventOfAnotherSessionMovesNothingAndIsKept(t *testing.T) {
 	h := newHarness(t)
-	h.at(second, func() {
-		h.env.SignalWorkflow(payout.SignalPaymentFinished, payout.Event{Type: payout.SignalPaymentFinished, SessionID: "ps_2"})
-	})
+	stranger := payout.Event{ID: strings.Repeat("ab", 32), Type: payout.SignalPaymentFinished, SessionID: "ps_2"}
+	h.at(second, func() { h.env.SignalWorkflow(payout.SignalPaymentFinished, stranger) })
 	h.statusAt(20*second, func(payout.Status) { require.Zero(t, h.pike.count("status")) })
 	h.pikeTurns(25*second, notPaid, payout.SignalPaymentFinished)
 	h.run(request())
+	require.Equal(t, []payout.LateEvent{{Reason: payout.LateOtherSession, PayoutID: "p1", Event: stranger}}, h.late)
 }
 
 func TestDeclines(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 )
 
 const gatewayHelp = `Takes Pike's webhooks in: checks the signature and signals the payout's workflow.
+What no open payout can take is kept as a late event: a LateEventWorkflow, see payouts list --attention any.
 It has no state; run as many as you like. Only its webhook port belongs on the internet.
 
 Environment, besides TEMPORAL_*:
@@ -23,6 +24,7 @@ Environment, besides TEMPORAL_*:
   WEBHOOKGW_PATH                 /webhooks/pike
   WEBHOOKGW_MAX_BODY             65536; bytes
   WEBHOOKGW_SIGNAL_TIMEOUT       4s; hand-off to Temporal
+  PAYOUTS_TASK_QUEUE             payouts; that of the workers
   PAYOUTS_OPS_ADDR               :9090; /healthz, /readyz, /metrics
   PAYOUTS_LOG_LEVEL/_FORMAT      info, json`
 
@@ -59,7 +61,7 @@ func runGateway(ctx context.Context, settings config.Gateway, logger *slog.Logge
 	registry := newRegistry()
 	handler, err := webhookgw.New(webhookgw.Config{
 		Path: settings.Webhooks.Path, MaxBody: settings.Webhooks.MaxBody, SignalTimeout: settings.Webhooks.SignalTimeout,
-		Verifier: verifier, Signaler: webhookgw.NewTemporalSignaler(c), Registerer: registry, Logger: logger,
+		Verifier: verifier, Temporal: webhookgw.NewTemporal(c, settings.TaskQueue), Registerer: registry, Logger: logger,
 	})
 	if err != nil {
 		return fmt.Errorf("making the gateway: %w", err)
