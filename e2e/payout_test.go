@@ -221,3 +221,13 @@ func TestAnObservingWorkerSendsNothing(t *testing.T) {
 	require.Equal(t, payout.StateSucceeded, s.wait(fresh).State)
 	require.Equal(t, payout.StateSucceeded, s.wait(decided).State)
 }
+
+func (s *stack) closeUnresolved(r payout.Request) {
+	require.Eventually(s.t, func() bool {
+		status, err := s.starter.Get(testContext(s.t), r.PayoutID)
+		return err == nil && attention(status) == payout.AttentionUnresolvedError
+	}, time.Minute, 50*time.Millisecond)
+	_, err := s.starter.Resolve(testContext(s.t), r.PayoutID,
+		payout.ResolveRequest{Action: payout.ResolveCloseNotPaid, By: "ann", Reason: "support", Evidence: "ticket 17"})
+	require.NoError(s.t, err)
+}

@@ -78,16 +78,6 @@ func recordedPaths(s *stack) map[string]recordedPath {
 	}
 }
 
-func (s *stack) closeUnresolved(r payout.Request) {
-	require.Eventually(s.t, func() bool {
-		status, err := s.starter.Get(testContext(s.t), r.PayoutID)
-		return err == nil && attention(status) == payout.AttentionUnresolvedError
-	}, time.Minute, 50*time.Millisecond)
-	_, err := s.starter.Resolve(testContext(s.t), r.PayoutID,
-		payout.ResolveRequest{Action: payout.ResolveCloseNotPaid, By: "ann", Reason: "support", Evidence: "ticket 17"})
-	require.NoError(s.t, err)
-}
-
 func (s *stack) cancelWorkflow(r payout.Request) {
 	s.eventually(r, payout.StateAwaitingDecision)
 	require.NoError(s.t, shared.temporal.CancelWorkflow(testContext(s.t), payout.WorkflowID(r.PayoutID), ""))

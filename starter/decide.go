@@ -36,32 +36,40 @@ func (s *Starter) Resolve(ctx context.Context, payoutID string, request payout.R
 	if err := request.Validate(); err != nil {
 		return payout.Status{}, fmt.Errorf("resolve payout %s: %w", payoutID, err)
 	}
+	if err := checkID(payoutID); err != nil {
+		return payout.Status{}, err
+	}
+	return resolve[payout.Status](ctx, s, payoutTarget(payoutID), request)
+}
+
+func resolve[T any](ctx context.Context, s *Starter, of target, request payout.ResolveRequest) (T, error) {
 	if _, has := ctx.Deadline(); !has { // it speaks to Pike first, which may take a few attempts
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, resolveTimeout)
 		defer cancel()
 	}
-	return s.update(ctx, payoutID, request, client.UpdateWorkflowOptions{UpdateName: payout.UpdateResolve}, request.Action)
+	return update[T](ctx, s, of, request, client.UpdateWorkflowOptions{UpdateName: payout.UpdateResolve}, request.Action)
 }
 
 func (s *Starter) decide(ctx context.Context, payoutID string, request payout.DecideRequest) (payout.Status, error) {
-	ctx, cancel := withAnswerTimeout(ctx)
-	defer cancel()
-	return s.update(ctx, payoutID, request, client.UpdateWorkflowOptions{UpdateName: payout.UpdateDecide, UpdateID: updateID(request)}, request.Decision)
-}
-
-func (s *Starter) update(ctx context.Context, payoutID string, request any, options client.UpdateWorkflowOptions, verb string) (payout.Status, error) {
 	if err := checkID(payoutID); err != nil {
 		return payout.Status{}, err
 	}
-	options.WorkflowID, options.Args, options.WaitForStage = payout.WorkflowID(payoutID), []any{request}, client.WorkflowUpdateStageCompleted
+	ctx, cancel := withAnswerTimeout(ctx)
+	defer cancel()
+	options := client.UpdateWorkflowOptions{UpdateName: payout.UpdateDecide, UpdateID: updateID(request)}
+	return update[payout.Status](ctx, s, payoutTarget(payoutID), request, options, request.Decision)
+}
+
+func update[T any](ctx context.Context, s *Starter, of target, request any, options client.UpdateWorkflowOptions, verb string) (T, error) {
+	options.WorkflowID, options.Args, options.WaitForStage = of.workflowID, []any{request}, client.WorkflowUpdateStageCompleted
 	handle, err := s.client.UpdateWorkflow(ctx, options)
-	var status payout.Status
+	var status T
 	if err == nil {
 		err = handle.Get(ctx, &status)
 	}
 	if err != nil {
-		return payout.Status{}, fmt.Errorf("%s payout %s: %w", verb, payoutID, s.updateError(ctx, payoutID, options.UpdateName, err))
+		return status, fmt.Errorf("%s %s: %w", verb, of.name, s.updateError(ctx, of, options.UpdateName, err))
 	}
 	return status, nil
 }
@@ -75,7 +83,7 @@ func updateID(request payout.DecideRequest) string {
 // refusals are the errors of a refused update, by the ApplicationError type that the workflow gives it.
 var refusals = map[string]error{payout.ErrorTypeDecisionRefused: ErrDecisionRefused, payout.ErrorTypeResolveRefused: ErrResolveRefused}
 
-func (s *Starter) updateError(ctx context.Context, payoutID, update string, err error) error {
+func (s *Starter) updateError(ctx context.Context, of target, update string, err error) error {
 	var application *temporal.ApplicationError
 	if errors.As(err, &application) && refusals[application.Type()] != nil {
 		return fmt.Errorf("%w: %s", refusals[application.Type()], application.Message())
@@ -84,7 +92,7 @@ func (s *Starter) updateError(ctx context.Context, payoutID, update string, err 
 	if !errors.As(err, &gone) {
 		return noWorker(err)
 	}
-	info, describeErr := s.describe(ctx, payoutID)
+	info, describeErr := s.describe(ctx, of)
 	if describeErr != nil {
 		return describeErr // ErrNotFound, or why it cannot be told from an ended payout
 	}
@@ -92,7 +100,7 @@ func (s *Starter) updateError(ctx context.Context, payoutID, update string, err 
 		return err
 	}
 	if update == payout.UpdateResolve {
-		return fmt.Errorf("%w: the payout has ended", ErrResolveRefused)
+		return fmt.Errorf("%w: the %s has ended", ErrResolveRefused, of.kind)
 	}
 	return fmt.Errorf("%w: the payout has ended", ErrDecisionRefused)
 }

@@ -30,22 +30,37 @@ const answerTimeout = 10 * time.Second
 // Get returns the status now. Ended payouts need no worker. Errors: ErrNotFound,
 // ErrNoWorker, ErrNoResult, or the workflow's own for a request that it refused.
 func (s *Starter) Get(ctx context.Context, payoutID string) (payout.Status, error) {
-	info, err := s.describe(ctx, payoutID)
-	if err != nil {
+	if err := checkID(payoutID); err != nil {
 		return payout.Status{}, err
 	}
+	return get[payout.Status](ctx, s, payoutTarget(payoutID))
+}
+
+// target is a workflow of ours and its name for people.
+type target struct{ workflowID, kind, name string }
+
+func payoutTarget(payoutID string) target {
+	return target{workflowID: payout.WorkflowID(payoutID), kind: "payout", name: "payout " + payoutID}
+}
+
+// get asks a running workflow for its status, and takes the result of an ended one.
+func get[T any](ctx context.Context, s *Starter, of target) (T, error) {
+	var status T
+	info, err := s.describe(ctx, of)
+	if err != nil {
+		return status, err
+	}
 	if info.GetStatus() != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
-		return s.result(ctx, payoutID, info.GetExecution().GetRunId())
+		return result[T](ctx, s, of, info.GetExecution().GetRunId())
 	}
 	ctx, cancel := withAnswerTimeout(ctx)
 	defer cancel()
-	value, err := s.client.QueryWorkflow(ctx, payout.WorkflowID(payoutID), "", payout.QueryStatus)
+	value, err := s.client.QueryWorkflow(ctx, of.workflowID, "", payout.QueryStatus)
 	if err != nil {
-		return payout.Status{}, fmt.Errorf("reading payout %s: %w", payoutID, noWorker(err))
+		return status, fmt.Errorf("reading %s: %w", of.name, noWorker(err))
 	}
-	var status payout.Status
 	if err := value.Get(&status); err != nil {
-		return payout.Status{}, fmt.Errorf("decoding the status of payout %s: %w", payoutID, err)
+		return status, fmt.Errorf("decoding the status of %s: %w", of.name, err)
 	}
 	return status, nil
 }
@@ -53,14 +68,17 @@ func (s *Starter) Get(ctx context.Context, payoutID string) (payout.Status, erro
 // Wait returns the status once it is final, or the context's error. It follows
 // a payout into the run that a reset makes. Errors as for Get.
 func (s *Starter) Wait(ctx context.Context, payoutID string) (payout.Status, error) {
-	ended := ""
+	if err := checkID(payoutID); err != nil {
+		return payout.Status{}, err
+	}
+	of, ended := payoutTarget(payoutID), ""
 	for {
-		info, err := s.describe(ctx, payoutID)
+		info, err := s.describe(ctx, of)
 		if err != nil {
 			return payout.Status{}, err
 		}
 		runID := info.GetExecution().GetRunId()
-		status, err := s.result(ctx, payoutID, runID)
+		status, err := result[payout.Status](ctx, s, of, runID)
 		if !errors.Is(err, ErrNoResult) || runID == ended {
 			return status, err
 		}
@@ -68,17 +86,17 @@ func (s *Starter) Wait(ctx context.Context, payoutID string) (payout.Status, err
 	}
 }
 
-func (s *Starter) result(ctx context.Context, payoutID, runID string) (payout.Status, error) {
-	var status payout.Status
-	err := s.client.GetWorkflow(ctx, payout.WorkflowID(payoutID), runID).Get(ctx, &status)
+func result[T any](ctx context.Context, s *Starter, of target, runID string) (T, error) {
+	var status T
+	err := s.client.GetWorkflow(ctx, of.workflowID, runID).Get(ctx, &status)
 	if err == nil {
 		return status, nil
 	}
 	var failed *temporal.WorkflowExecutionError
 	if errors.As(err, &failed) {
-		return payout.Status{}, fmt.Errorf("payout %s: %w: %w", payoutID, ErrNoResult, errors.Unwrap(failed))
+		return status, fmt.Errorf("%s: %w: %w", of.name, ErrNoResult, errors.Unwrap(failed))
 	}
-	return payout.Status{}, fmt.Errorf("waiting for payout %s: %w", payoutID, asContextError(ctx, err))
+	return status, fmt.Errorf("waiting for %s: %w", of.name, asContextError(ctx, err))
 }
 
 // asContextError makes gRPC's words for an ended context those of package
@@ -114,7 +132,9 @@ type Filter struct {
 
 // Summary is one payout of a list, from its search attributes. The list may lag by a moment; Get does not.
 type Summary struct {
-	PayoutID      string                 `json:"payout_id"`
+	PayoutID string `json:"payout_id"`
+	// LateEvent is the id of a late event, for GetLateEvent and ResolveLateEvent; PayoutID and State are empty then.
+	LateEvent     string                 `json:"late_event,omitempty"`
 	State         payout.State           `json:"state"`
 	Attention     payout.AttentionReason `json:"attention,omitempty"`
 	SessionID     string                 `json:"session_id,omitempty"`
@@ -125,7 +145,8 @@ type Summary struct {
 	ClosedAt  *time.Time `json:"closed_at,omitempty"`
 }
 
-// List yields the payouts that match, newest first. It ends after yielding an error.
+// List yields the payouts that match, newest first; filtered by attention or
+// session, also the late events. It ends after yielding an error.
 func (s *Starter) List(ctx context.Context, filter Filter) iter.Seq2[Summary, error] {
 	return func(yield func(Summary, error) bool) {
 		var page []byte
@@ -147,6 +168,9 @@ func (s *Starter) List(ctx context.Context, filter Filter) iter.Seq2[Summary, er
 
 func (f Filter) query() string {
 	terms := []string{fmt.Sprintf("WorkflowType = '%s'", payout.WorkflowType)}
+	if f.State == "" && (f.AnyAttention || f.Attention != "" || f.SessionID != "") {
+		terms[0] = fmt.Sprintf("WorkflowType IN ('%s', '%s')", payout.WorkflowType, payout.LateEventWorkflowType)
+	}
 	equal := func(attribute, value string) {
 		if value != "" {
 			terms = append(terms, fmt.Sprintf("%s = '%s'", attribute, strings.ReplaceAll(value, "'", "''")))
@@ -178,7 +202,11 @@ func summaryOf(info *workflowpb.WorkflowExecutionInfo) Summary {
 		SessionID: text(payout.SearchAttributeSession), Status: info.GetStatus().String(), StartedAt: info.GetStartTime().AsTime(),
 		AmountDetails: payout.AmountDetails{Currency: text(payout.SearchAttributeCurrency)},
 	}
-	summary.PayoutID, _ = payout.IDFromWorkflowID(info.GetExecution().GetWorkflowId())
+	if workflowID := info.GetExecution().GetWorkflowId(); payout.IsLateEventWorkflowID(workflowID) {
+		summary.LateEvent = workflowID
+	} else {
+		summary.PayoutID, _ = payout.IDFromWorkflowID(workflowID)
+	}
 	if payload := fields[payout.SearchAttributeAmount]; payload != nil {
 		_ = converter.GetDefaultDataConverter().FromPayload(payload, &summary.AmountDetails.Amount)
 	}

@@ -107,7 +107,7 @@ func (s *Starter) startOptions(request payout.Request) client.StartWorkflowOptio
 
 // existing compares the request with the one that the run under its id was started with.
 func (s *Starter) existing(ctx context.Context, request payout.Request) (Started, error) {
-	info, err := s.describe(ctx, request.PayoutID)
+	info, err := s.describe(ctx, payoutTarget(request.PayoutID))
 	if err != nil {
 		return Started{}, err
 	}
@@ -149,13 +149,10 @@ func (s *Starter) fingerprint(ctx context.Context, info *workflowpb.WorkflowExec
 	return started.Fingerprint(), nil
 }
 
-func (s *Starter) describe(ctx context.Context, payoutID string) (*workflowpb.WorkflowExecutionInfo, error) {
-	if err := checkID(payoutID); err != nil {
-		return nil, err
-	}
-	description, err := s.client.DescribeWorkflowExecution(ctx, payout.WorkflowID(payoutID), "")
+func (s *Starter) describe(ctx context.Context, of target) (*workflowpb.WorkflowExecutionInfo, error) {
+	description, err := s.client.DescribeWorkflowExecution(ctx, of.workflowID, "")
 	if err != nil {
-		return nil, fmt.Errorf("payout %s: %w", payoutID, notFound(err))
+		return nil, fmt.Errorf("%s: %w", of.name, notFound(err))
 	}
 	return description.GetWorkflowExecutionInfo(), nil
 }

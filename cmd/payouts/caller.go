@@ -20,6 +20,8 @@ type payouts interface {
 	Confirm(ctx context.Context, payoutID, by, reason string) (payout.Status, error)
 	Cancel(ctx context.Context, payoutID, by, reason string) (payout.Status, error)
 	Resolve(ctx context.Context, payoutID string, request payout.ResolveRequest) (payout.Status, error)
+	GetLateEvent(ctx context.Context, id string) (payout.LateEventStatus, error)
+	ResolveLateEvent(ctx context.Context, id string, request payout.ResolveRequest) (payout.LateEventStatus, error)
 	List(ctx context.Context, filter starter.Filter) iter.Seq2[starter.Summary, error]
 }
 
@@ -40,6 +42,14 @@ func (a *app) withPayouts(ctx context.Context, do func(payouts) error) error {
 	}
 	defer temporal.Close()
 	return do(starter.New(temporal, starter.Options{TaskQueue: caller.TaskQueue}))
+}
+
+// oneID is the argument of the commands for one payout or late event.
+func oneID(command *cobra.Command, args []string) error {
+	if len(args) == 1 && payout.IsLateEventWorkflowID(args[0]) {
+		return nil
+	}
+	return onePayoutID(command, args)
 }
 
 // onePayoutID is the argument of the commands for one payout.

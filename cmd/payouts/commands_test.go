@@ -37,6 +37,8 @@ type fakePayouts struct {
 	reason       string
 	filter       starter.Filter
 	resolve      payout.ResolveRequest
+	late         payout.LateEventStatus
+	lateID       string
 }
 
 func (f *fakePayouts) Start(_ context.Context, request payout.Request) (starter.Started, error) {
@@ -60,6 +62,16 @@ func (f *fakePayouts) Cancel(_ context.Context, _, by, reason string) (payout.St
 func (f *fakePayouts) Resolve(_ context.Context, _ string, request payout.ResolveRequest) (payout.Status, error) {
 	f.resolve = request
 	return f.status, f.err
+}
+
+func (f *fakePayouts) GetLateEvent(_ context.Context, id string) (payout.LateEventStatus, error) {
+	f.lateID = id
+	return f.late, f.err
+}
+
+func (f *fakePayouts) ResolveLateEvent(_ context.Context, id string, request payout.ResolveRequest) (payout.LateEventStatus, error) {
+	f.lateID, f.resolve = id, request
+	return f.late, f.err
 }
 
 func (f *fakePayouts) List(_ context.Context, filter starter.Filter) iter.Seq2[starter.Summary, error] {
@@ -422,4 +434,39 @@ func TestVersion(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(got.stdout), &v))
 	require.NotEmpty(t, v.Go)
 	require.Equal(t, version{Version: "unknown", Go: "unknown"}, versionOf(nil, false))
+}
+
+// TestLateEvents: what list shows can be looked at and resolved by its id.
+func TestLateEvents(t *testing.T) {
+	event := payout.Event{ID: strings.Repeat("ab", 32), Type: payout.SignalPaymentFinished, SessionID: "ps_1"}
+	id := payout.LateEventWorkflowID(event)
+	fake := &fakePayouts{
+		summaries: []starter.Summary{{LateEvent: id, Attention: payout.AttentionLateEvent, SessionID: "ps_1", Status: "Running"}},
+		late: payout.LateEventStatus{
+			LateEvent: payout.LateEvent{Reason: payout.LateNoOpenPayout, PayoutID: "inv-1", Event: event},
+			Recorded:  payout.StateFailed, SessionStatus: "accepted", Finding: "PAID at Pike",
+			Attention: &payout.Attention{Reason: payout.AttentionLateEvent},
+		},
+	}
+	list := runFake(t, fake, "", "list", "--attention", "any")
+	require.Regexp(t, "(?m)^"+id+" +- +- +late_event +ps_1 ", list.stdout)
+
+	shown := runFake(t, fake, "", "status", id)
+	require.Equal(t, 0, shown.code)
+	require.Equal(t, id, fake.lateID)
+	for _, want := range []string{"payment_finished: no_open_payout", "inv-1", "failed", "ps_1: accepted", "late_event since", "PAID at Pike"} {
+		require.Contains(t, shown.stdout, want)
+	}
+
+	fake.late.Attention = nil
+	fake.late.Resolution = &payout.LateResolution{ResolveRequest: payout.ResolveRequest{Action: payout.ResolveClosePaid, By: "ann", Reason: "late flip", Evidence: "ticket 17"}}
+	resolved := runFake(t, fake, "", "resolve", id, "--action", "close_paid", "--by", "ann", "--reason", "late flip", "--evidence", "ticket 17")
+	require.Equal(t, 0, resolved.code)
+	require.Equal(t, payout.ResolveClosePaid, fake.resolve.Action)
+	require.Contains(t, resolved.stdout, "close_paid by ann")
+	require.Contains(t, runFake(t, fake, "", "status", id, "-o", "json").stdout, `"reason": "no_open_payout"`)
+
+	for _, id := range []string{"payout-event/ps_1", "payout-event/ps 1/" + event.ID, id + "0"} {
+		require.Equal(t, 2, runFake(t, fake, "", "status", id).code)
+	}
 }

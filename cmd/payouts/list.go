@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -24,6 +25,7 @@ func (a *app) listCommand() *cobra.Command {
 		Use:   "list",
 		Short: "List payouts",
 		Long: `List payouts, newest first, from Temporal's visibility store, which may lag by a moment.
+With --attention or --session also late events: webhooks that no open payout took.
 
 --query adds to the filter in Temporal's list filter language; the search attributes are
 ` + payout.SearchAttributeState + ", " + payout.SearchAttributeSession + ", " + payout.SearchAttributeAttention + ", " +
@@ -93,11 +95,19 @@ func listText(p palette, found []starter.Summary) string {
 	rows := [][]string{titles}
 	for _, s := range found {
 		rows = append(rows, []string{
-			s.PayoutID, p.state(s.State), s.AmountDetails.String(), p.paint(yellow, dash(string(s.Attention))), dash(clean(s.SessionID)),
+			cmp.Or(s.LateEvent, s.PayoutID), dash(p.state(s.State)), amountText(s), p.paint(yellow, dash(string(s.Attention))), dash(clean(s.SessionID)),
 			at(s.StartedAt), strings.ToLower(s.Status),
 		})
 	}
 	return table(rows)
+}
+
+// amountText: a late event has no amount of its own.
+func amountText(s starter.Summary) string {
+	if s.LateEvent != "" {
+		return "-"
+	}
+	return s.AmountDetails.String()
 }
 
 // dash keeps an empty cell visible, and a column countable for awk.

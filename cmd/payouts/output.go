@@ -211,6 +211,25 @@ func printStatus(p *printer, status payout.Status, now time.Time) {
 	}
 }
 
+// printLateEvent shows a late event to people.
+func printLateEvent(p *printer, status payout.LateEventStatus) {
+	paint := p.palette.paint
+	p.fact("Late event", paint(bold, clean(join(status.Event.Type, string(status.Reason)))))
+	p.fact("Verdict", paint(green, string(status.Verdict)))
+	p.fact("Payout", clean(status.PayoutID))
+	p.fact("Recorded as", p.palette.state(status.Recorded))
+	p.fact("Session", clean(join(status.Event.SessionID, status.SessionStatus)))
+	p.fact("Pike payout", clean(join(status.Event.PikePayoutID, status.PayoutStatus)))
+	p.fact("Received", at(status.Event.ReceivedAt))
+	if a := status.Attention; a != nil {
+		p.fact("Attention", paint(yellow, string(a.Reason)+" since "+at(a.Since)))
+	}
+	p.fact("Finding", clean(status.Finding))
+	if r := status.Resolution; r != nil {
+		p.fact("Resolved", clean(join(r.Action+" by "+r.By+" at "+at(r.At), r.Reason, r.Evidence)))
+	}
+}
+
 func transitionsText(p palette, transitions []payout.Transition) string {
 	var longest int // of all states: a live display prints one at a time, in the same columns
 	for _, state := range payout.States() {
