@@ -31,6 +31,7 @@ import (
 // of its own, over the shared Temporal server.
 type stack struct {
 	t         *testing.T
+	number    uint64
 	taskQueue string
 	starter   *starter.Starter
 	sim       *pikesim.Server
@@ -48,13 +49,14 @@ type stackOptions struct {
 	keysOff bool
 }
 
-var stackNumber atomic.Int64
+var stackNumber atomic.Uint64
 
 const project = "e2e"
 
 func newStack(t *testing.T, options stackOptions) *stack {
 	t.Helper()
-	s := &stack{t: t, taskQueue: fmt.Sprintf("e2e-%d", stackNumber.Add(1)), metrics: prometheus.NewRegistry()}
+	number := stackNumber.Add(1)
+	s := &stack{t: t, number: number, taskQueue: fmt.Sprintf("e2e-%d", number), metrics: prometheus.NewRegistry()}
 	s.starter = starter.New(shared.temporal, starter.Options{TaskQueue: s.taskQueue})
 	s.startGateway()
 	s.startSimulator(options)
@@ -79,6 +81,7 @@ func (s *stack) startSimulator(options stackOptions) {
 	sim, err := pikesim.New(pikesim.Config{
 		PartnerKeys: []*rsa.PublicKey{&shared.partnerKey.PublicKey}, SigningKey: shared.pikeKey, Project: project,
 		WebhookURL: s.gateway.URL + webhookgw.DefaultPath, Timing: options.timing, IdempotencyKeys: !options.keysOff, Logger: testLogger(),
+		Seed: s.number, // session ids of its own: late events are named by them
 	})
 	require.NoError(s.t, err)
 	server := httptest.NewServer(sim.Handler())

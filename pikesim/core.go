@@ -156,7 +156,7 @@ func NewCore(options Options) *Core {
 		random = rand.New(rand.NewPCG(1, 1))
 	}
 	core := &Core{
-		options: options, timing: options.Timing.WithDefaults(), rand: random, lastID: 1000 + random.Int64N(9000),
+		options: options, timing: options.Timing.WithDefaults(), rand: random, lastID: 100_000 + random.Int64N(900_000_000),
 		sessions: map[string]*session{}, presets: map[Preset]Behaviour{}, assigned: map[string]Behaviour{},
 		faultsUsed: map[faultUse]int{}, luck: map[string]*rand.Rand{}, usedKeys: map[string]bool{}, inFlight: map[DeliveryID]*delivery{},
 	}
