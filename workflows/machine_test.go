@@ -524,3 +524,23 @@ func (p *worstPike) disturb(m *machine) {
 		p.to(p.now.Add(rapid.SampledFrom([]time.Duration{time.Second, time.Minute, time.Hour}).Draw(p.t, "passes")))
 	}
 }
+
+// TestBackoffOutlivesASingleFailure: where one call in five fails, a payout that waits for days
+// must still poll ever less often; only an answer after an outage brings the next poll forward.
+func TestBackoffOutlivesASingleFailure(t *testing.T) {
+	m := inState(t, payout.StateAwaitingResult, payout.Policy{})
+	now := epoch
+	for range 10 {
+		now = m.NextCall
+		m.polled(session(activities.PhaseInProgress), now)
+	}
+	require.Equal(t, maxPollGap, m.Gap)
+	now = m.NextCall
+	m.callFailed(readStatus, activities.Failure{Outcome: activities.Unknown}, now)
+	m.polled(session(activities.PhaseInProgress), now.Add(time.Second))
+	require.Equal(t, maxPollGap, m.Gap, "after one failure")
+
+	m.callFailed(readStatus, activities.Failure{Outcome: activities.Unknown}, now)
+	m.polled(session(activities.PhaseInProgress), now.Add(unreachableAfter))
+	require.Equal(t, now.Add(unreachableAfter+30*time.Second), m.NextCall, "after an outage")
+}

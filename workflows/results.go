@@ -13,7 +13,7 @@ import (
 
 // created takes in the answer to CreateSession. The session id is in history before anything is started in it.
 func (m *machine) created(session activities.Session, now time.Time) {
-	m.answered()
+	m.answered(now)
 	if session.ID == "" { // cancelled, and no other run of the payout has a session
 		m.enter(payout.StateCancelled, now, "cancelled before anything was sent")
 		return
@@ -116,7 +116,7 @@ func (m *machine) confirmFailed(failure activities.Failure, now time.Time) {
 
 // observe takes in the truth about the session. Nothing but this ends a started payout.
 func (m *machine) observe(session activities.Session, now time.Time) {
-	m.answered()
+	m.answered(now)
 	m.Session, m.ReadAt = session, m.CalledAt
 	m.Status.PikePayoutID, m.Status.TransactionInfo = session.PikePayoutID, session.TransactionInfo
 	if session.Error != nil {
@@ -396,10 +396,11 @@ func (m *machine) clear(reasons ...payout.AttentionReason) {
 }
 
 // answered: Pike spoke to us.
-func (m *machine) answered() {
-	if !m.SilentSince.IsZero() {
-		m.SilentSince, m.Gap = time.Time{}, time.Duration(m.Policy.PollInterval)
+func (m *machine) answered(now time.Time) {
+	if !m.SilentSince.IsZero() && now.Sub(m.SilentSince) >= unreachableAfter { // a single failure is no outage, and must not undo the backoff
+		m.Gap = time.Duration(m.Policy.PollInterval)
 	}
+	m.SilentSince = time.Time{}
 	if m.Held {
 		m.Held, m.Status.NextStep = false, nextSteps[m.Status.State]
 	}
