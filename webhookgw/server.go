@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -42,25 +43,47 @@ func Listen(ctx context.Context, addr string, maxConnections int) (net.Listener,
 
 // Serve answers webhooks until ctx ends, then accepts no more and gives those
 // already accepted DrainTimeout to finish. It returns nil after a clean drain,
-// and closes the listener in any case.
+// and closes the listener in any case. The server's ConnState is its own to set.
 func Serve(ctx context.Context, server *http.Server, listener net.Listener) error {
 	return serve(ctx, server, listener, DrainTimeout)
 }
 
 func serve(ctx context.Context, server *http.Server, listener net.Listener, drainTimeout time.Duration) error {
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+	var open sync.WaitGroup
+	server.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed, http.StateHijacked:
+			open.Done()
+		}
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
 	select {
-	case err := <-failed:
+	case err := <-ended:
 		return fmt.Errorf("serving webhooks: %w", err)
 	case <-ctx.Done():
 	}
+	_ = listener.Close()
+	<-ended // no connection is accepted from here on
 	// Requests in hand are not bound to ctx; only the drain's own time ends them.
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	drainCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
-	if err := server.Shutdown(drain); err != nil {
+	return drain(drainCtx, server, &open)
+}
+
+// drain waits until each open connection had its answer. Shutdown would close those
+// whose request it has not read yet, without one (hazard W24).
+func drain(ctx context.Context, server *http.Server, open *sync.WaitGroup) error {
+	server.SetKeepAlivesEnabled(false)
+	drained := make(chan struct{})
+	go func() { open.Wait(); close(drained) }()
+	select {
+	case <-drained:
+		return nil
+	case <-ctx.Done():
 		_ = server.Close()
-		return fmt.Errorf("draining webhooks: %w", err)
+		return fmt.Errorf("draining webhooks: %w", ctx.Err())
 	}
-	return nil
 }

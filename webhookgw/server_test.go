@@ -197,17 +197,88 @@ func TestDrain(t *testing.T) {
 	go func() { answered <- postOverTheWire(t.Context(), url, body, signature) }()
 	<-inHand
 	stop()
+	requirePortCloses(t, listener.Addr())
+	require.Empty(t, served, "the request in hand is waited for")
+	close(release)
+	require.Equal(t, 200, <-answered)
+	require.NoError(t, <-served)
+}
+
+// noticed tells of every connection that the server accepted.
+type noticed struct {
+	net.Listener
+	accepted chan struct{}
+}
+
+func (n noticed) Accept() (net.Conn, error) {
+	connection, err := n.Listener.Accept()
+	if err == nil {
+		n.accepted <- struct{}{}
+	}
+	return connection, err
+}
+
+// TestDrainAnswersWhatIsNotReadYet: hazard W24. The connection was accepted, the request comes after the stop.
+func TestDrainAnswersWhatIsNotReadYet(t *testing.T) {
+	h := newHarness(t)
+	inner, err := webhookgw.Listen(t.Context(), "127.0.0.1:0", 10)
+	require.NoError(t, err)
+	listener := noticed{inner, make(chan struct{}, 10)}
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- webhookgw.Serve(ctx, webhookgw.NewServer("", h.handler, discard), listener) }()
+	connection, err := net.Dial("tcp", listener.Addr().String())
+	require.NoError(t, err)
+	defer func() { _ = connection.Close() }()
+	<-listener.accepted
+	stop()
+	requirePortCloses(t, listener.Addr())
+
+	body := webhookBody("ready_to_confirm", `"inv-1"`)
+	_, err = fmt.Fprintf(connection, "POST %s HTTP/1.1\r\nHost: x\r\n%s: %s\r\nContent-Length: %d\r\n\r\n%s",
+		webhookgw.DefaultPath, pike.HeaderSign, sign(t, pikeKey(), body), len(body), body)
+	require.NoError(t, err)
+	response, err := http.ReadResponse(bufio.NewReader(connection), nil)
+	require.NoError(t, err)
+	require.Equal(t, 200, response.StatusCode)
+	require.True(t, response.Close)
+	require.NoError(t, <-served)
+}
+
+// TestDrainEndsIdleConnections: a connection that had its answer does not hold up the drain.
+func TestDrainEndsIdleConnections(t *testing.T) {
+	h := newHarness(t)
+	listener, err := webhookgw.Listen(t.Context(), "127.0.0.1:0", 10)
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- webhookgw.Serve(ctx, webhookgw.NewServer("", h.handler, discard), listener) }()
+	connection, err := net.Dial("tcp", listener.Addr().String())
+	require.NoError(t, err)
+	defer func() { _ = connection.Close() }()
+	_, err = fmt.Fprintf(connection, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", webhookgw.DefaultPath)
+	require.NoError(t, err)
+	answers := bufio.NewReader(connection)
+	response, err := http.ReadResponse(answers, nil)
+	require.NoError(t, err)
+	_, err = io.Copy(io.Discard, response.Body)
+	require.NoError(t, err)
+	require.False(t, response.Close)
+	stop()
+	_, err = answers.ReadByte()
+	require.ErrorIs(t, err, io.EOF)
+	require.NoError(t, <-served)
+}
+
+func requirePortCloses(t *testing.T, address net.Addr) {
+	t.Helper()
 	require.Eventually(t, func() bool {
-		connection, err := net.Dial("tcp", listener.Addr().String())
+		connection, err := net.Dial("tcp", address.String())
 		if err == nil {
 			_ = connection.Close()
 		}
 		return err != nil
 	}, 5*time.Second, time.Millisecond, "the port stays open")
-	require.Empty(t, served, "the request in hand is waited for")
-	close(release)
-	require.Equal(t, 200, <-answered)
-	require.NoError(t, <-served)
 }
 
 func postOverTheWire(ctx context.Context, url, body, signature string) int {
