@@ -34,6 +34,9 @@ type Runs interface {
 	ResetAt(ctx context.Context, workflowID, runID string) (time.Time, error)
 	// Record is what is known of the newest run of a payout.
 	Record(ctx context.Context, workflowID string) (Record, error)
+	// Repeated says whether the activity, scheduled by the workflow at that time, was put into
+	// the queue again since then. It is an error if the run no longer waits for the activity.
+	Repeated(ctx context.Context, workflowID, runID, activityID string, scheduled time.Time) (bool, error)
 }
 
 // Activities is registered with the worker as a whole; its methods are the activities.
@@ -148,14 +151,15 @@ func (a *Activities) CreateSession(ctx context.Context, in CreateInput) (Session
 // run it looks first, and sends nothing where an earlier send may be in flight (hazards A2, A11, A12).
 func (a *Activities) StartPayout(ctx context.Context, in StartInput) (Session, error) {
 	order := OrderOf(in.Request)
-	if info := activity.GetInfo(ctx); info.Attempt > 1 || in.isReset(info) {
+	held := a.mayBeInFlight(ctx, in.Run, in.SettledSince)
+	if held || in.isReset(activity.GetInfo(ctx)) {
 		session, err := a.read(ctx, in.Run, in.SessionID, order)
 		switch {
 		case err != nil:
 			return Session{}, heldError(err)
 		case session.Phase != PhaseNotStarted:
 			return session, nil
-		case a.mayBeInFlight(ctx, in.Run, in.SettledSince):
+		case held:
 			return Session{}, heldError(nil)
 		}
 	}
@@ -175,6 +179,7 @@ func (a *Activities) StartPayout(ctx context.Context, in StartInput) (Session, e
 func (a *Activities) ConfirmSession(ctx context.Context, in SessionInput) (SendResult, error) {
 	held := a.mayBeInFlight(ctx, in.Run, in.SettledSince)
 	session, err := a.read(ctx, in.Run, in.SessionID, in.Order)
+	session.Reset = session.Reset || held
 	switch {
 	case err != nil && held:
 		return SendResult{}, heldError(err)
@@ -228,11 +233,11 @@ func (a *Activities) SessionStatus(ctx context.Context, in SessionInput) (Sessio
 }
 
 // mayBeInFlight says whether an earlier send of the same call may still be in
-// flight: an operator raised the attempts of this activity (hazard A12), or the
-// run was reset and nobody has waited since then (hazard A11). What it cannot find out may be.
+// flight: an operator had this activity repeated (hazard A12), or the run was
+// reset and nobody has waited since then (hazard A11). What it cannot find out may be.
 func (a *Activities) mayBeInFlight(ctx context.Context, run Run, settledSince time.Time) bool {
 	info := activity.GetInfo(ctx)
-	if info.Attempt > 1 {
+	if a.repeated(ctx, info) {
 		return true
 	}
 	if !run.isReset(info) {
@@ -240,6 +245,17 @@ func (a *Activities) mayBeInFlight(ctx context.Context, run Run, settledSince ti
 	}
 	resetAt, err := a.runs.ResetAt(ctx, info.WorkflowExecution.ID, info.WorkflowExecution.RunID)
 	return err != nil || settledSince.Before(resetAt)
+}
+
+// repeated asks Temporal even in what is called the first attempt: `temporal
+// activity reset` and `unpause --reset-attempts` begin to count again.
+func (a *Activities) repeated(ctx context.Context, info activity.Info) bool {
+	if info.Attempt > 1 {
+		return true
+	}
+	execution := info.WorkflowExecution
+	again, err := a.runs.Repeated(ctx, execution.ID, execution.RunID, info.ActivityID, info.ScheduledTime)
+	return err != nil || again
 }
 
 func (a *Activities) read(ctx context.Context, run Run, sessionID string, order Order) (Session, error) {

@@ -95,10 +95,11 @@ func TestAnswerForAnotherSessionIsNoAnswer(t *testing.T) {
 
 // runsStub is the answer to every question about runs.
 type runsStub struct {
-	session string
-	resetAt time.Time
-	record  Record
-	err     error
+	session  string
+	resetAt  time.Time
+	record   Record
+	repeated bool
+	err      error
 }
 
 func (r runsStub) EarlierSession(context.Context, string, string) (string, error) {
@@ -108,6 +109,9 @@ func (r runsStub) ResetAt(context.Context, string, string) (time.Time, error) {
 	return r.resetAt, r.err
 }
 func (r runsStub) Record(context.Context, string) (Record, error) { return r.record, r.err }
+func (r runsStub) Repeated(context.Context, string, string, string, time.Time) (bool, error) {
+	return r.repeated, r.err
+}
 
 // TestNothingIsSentInAResetRunBeforeSomebodyHasWaited covers hazard A11 for start and confirm.
 func TestNothingIsSentInAResetRunBeforeSomebodyHasWaited(t *testing.T) {
@@ -144,6 +148,32 @@ func TestNothingIsSentInAResetRunBeforeSomebodyHasWaited(t *testing.T) {
 			require.Equal(t, tt.sends == 0, err != nil)
 		})
 	}
+}
+
+// TestNothingIsSentInARepeatedActivity covers hazard A12: an operator may have had the attempts counted from 1 again.
+func TestNothingIsSentInARepeatedActivity(t *testing.T) {
+	ready := onePayout(pike.SessionInProgress, pike.PayoutPending)
+	ready.NextAction = pike.NextActionConfirm
+	for name, runs := range map[string]runsStub{"repeated": {repeated: true}, "cannot find out": {err: errors.New("Temporal is away")}} {
+		t.Run(name, func(t *testing.T) {
+			confirming := &pikeStub{session: ready}
+			_, confirm := executeActivity[SendResult](New(Config{Pike: confirming, Runs: runs}).ConfirmSession,
+				SessionInput{Run: Run{currentRun}, SessionID: "ps_1", Order: order(), SettledSince: time.Now()})
+			starting := &pikeStub{session: pike.Session{ID: "ps_1", Status: pike.SessionCreated}}
+			_, start := executeActivity[Session](New(Config{Pike: starting, Runs: runs}).StartPayout,
+				StartInput{Run: Run{currentRun}, SessionID: "ps_1", Request: orderRequest(), SettledSince: time.Now()})
+			for _, err := range []error{confirm, start} {
+				require.Equal(t, Unknown, FailureOf(err).Outcome)
+			}
+			require.Zero(t, confirming.sends+starting.sends)
+		})
+	}
+	t.Run("what it sees may be its own work", func(t *testing.T) {
+		stub := &pikeStub{session: onePayout(pike.SessionInProgress, pike.PayoutPending)}
+		result := execute(t, New(Config{Pike: stub, Runs: runsStub{repeated: true}}).ConfirmSession)
+		require.False(t, result.Sent)
+		require.True(t, result.Session.Reset, "never a payout that was paid without our confirm")
+	})
 }
 
 // TestAResetRunNeverStartsWhatIsStarted: status shows the payout, whatever the history says.
@@ -278,7 +308,7 @@ func TestConfirmIsSentOnlyIfStatusAsksForItAndTheOrderAgrees(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			stub := &pikeStub{session: tt.session}
-			result := execute(t, New(Config{Pike: stub, Runs: nil}).ConfirmSession)
+			result := execute(t, New(Config{Pike: stub, Runs: runsStub{}}).ConfirmSession)
 			require.Equal(t, tt.sends, stub.sends)
 			require.Equal(t, tt.sends == 1, result.Sent)
 			if tt.sends == 1 {
@@ -296,7 +326,7 @@ func TestCancelIsNotSentToAnEndedSession(t *testing.T) {
 		new(onePayout(pike.SessionInProgress, pike.PayoutInProgress)): 1,
 	} {
 		stub := &pikeStub{session: *session}
-		result := execute(t, New(Config{Pike: stub, Runs: nil}).CancelSession)
+		result := execute(t, New(Config{Pike: stub, Runs: runsStub{}}).CancelSession)
 		require.Equal(t, sends, stub.sends)
 		require.Equal(t, sends == 1, result.Sent)
 	}
@@ -315,7 +345,7 @@ func TestAnObservingWorkerSendsNothing(t *testing.T) {
 	ready := onePayout(pike.SessionInProgress, pike.PayoutPending)
 	ready.NextAction = pike.NextActionConfirm
 	stub := &pikeStub{session: ready}
-	a := New(Config{Pike: stub, ObserveOnly: true})
+	a := New(Config{Pike: stub, Runs: runsStub{}, ObserveOnly: true})
 	in := SessionInput{Run: Run{currentRun}, SessionID: "ps_1", Order: order()}
 	_, confirm := executeActivity[SendResult](a.ConfirmSession, in)
 	_, cancel := executeActivity[SendResult](a.CancelSession, in)

@@ -38,6 +38,22 @@ func (r historyReader) ResetAt(ctx context.Context, workflowID, runID string) (t
 	return run.resetAt, err
 }
 
+// Repeated implements Runs. Whatever puts an activity into the queue again, a retry or an operator, moves its
+// scheduled time; servers that do not tell it of a running activity have no operator commands for activities.
+func (r historyReader) Repeated(ctx context.Context, workflowID, runID, activityID string, scheduled time.Time) (bool, error) {
+	description, err := r.client.DescribeWorkflowExecution(ctx, workflowID, runID)
+	if err != nil {
+		return false, fmt.Errorf("describing run %s: %w", runID, err)
+	}
+	for _, pending := range description.GetPendingActivities() {
+		if pending.GetActivityId() == activityID {
+			last := pending.GetScheduledTime()
+			return last != nil && !last.AsTime().Equal(scheduled), nil
+		}
+	}
+	return false, fmt.Errorf("run %s does not wait for activity %s", runID, activityID)
+}
+
 // EarlierSession implements Runs.
 func (r historyReader) EarlierSession(ctx context.Context, workflowID, runID string) (string, error) {
 	others, err := r.otherRuns(ctx, workflowID, runID)

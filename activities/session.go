@@ -55,7 +55,7 @@ type Session struct {
 	TransactionInfo json.RawMessage `json:"transaction_info,omitempty"`
 	// Returned: money of a paid payout came back.
 	Returned bool `json:"returned,omitempty"`
-	// Reset says that it was read in a run made by `workflow reset`: an earlier run may have sent anything.
+	// Reset says that it was read in a run made by `workflow reset`, or by a repeated ConfirmSession: start and confirm may have been sent before.
 	Reset bool `json:"reset,omitempty"`
 }
 

@@ -59,6 +59,9 @@ func (onlyRun) ResetAt(context.Context, string, string) (time.Time, error)     {
 func (onlyRun) Record(context.Context, string) (activities.Record, error) {
 	return activities.Record{}, nil
 }
+func (onlyRun) Repeated(context.Context, string, string, string, time.Time) (bool, error) {
+	return false, nil
+}
 
 func request(change ...func(*payout.Request)) payout.Request {
 	r := payout.Request{
