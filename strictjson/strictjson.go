@@ -12,8 +12,10 @@ import (
 	"io"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -103,10 +105,10 @@ func (w walker) object(path string, known map[string]reflect.Type, depth int) er
 			return fmt.Errorf("not valid JSON: %w", err)
 		}
 		key := token.(string)
-		keyPath := strings.TrimPrefix(path+"."+key, ".")
+		keyPath := strings.TrimPrefix(path+"."+shown(key), ".")
 		folded := fold(key)
 		if first, twice := seen[folded]; twice {
-			return fmt.Errorf("%s: key given twice (as %q and %q)", keyPath, first, key)
+			return fmt.Errorf("%s: key given twice (as %s and %s)", keyPath, shown(first), shown(key))
 		}
 		seen[folded] = key
 		fieldType, isKnown := known[key]
@@ -142,8 +144,30 @@ func (w walker) closing() error {
 }
 
 // fold maps a key to the form in which encoding/json compares names: it folds
-// more than ASCII (U+017F "ſ" equals "s").
-func fold(key string) string { return strings.ToLower(strings.ToUpper(key)) }
+// more than ASCII (U+017F "ſ" equals "s"), but "İ" is no "i".
+func fold(key string) string { return strings.Map(foldRune, key) }
+
+// foldRune returns the smallest of the runes that differ from r in case only.
+func foldRune(r rune) rune {
+	for {
+		next := unicode.SimpleFold(r)
+		if next <= r {
+			return next
+		}
+		r = next
+	}
+}
+
+var plainKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,39}$`)
+
+// shown is a key for an error text. What looks like no name could be card data
+// or a name of a person in the wrong place, a forged log line, or a megabyte (hazards S1, X19).
+func shown(key string) string {
+	if plainKey.MatchString(key) {
+		return key
+	}
+	return fmt.Sprintf("(key of %d bytes)", len(key))
+}
 
 func variantOf(folded string, known map[string]reflect.Type) (string, bool) {
 	for _, name := range slices.Sorted(maps.Keys(known)) { // sorted: workflow code must not depend on map order

@@ -6,18 +6,22 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"pikepayouts/strictjson"
+	"pikepayouts/strictjson/jsontest"
 )
 
 type order struct {
 	Session struct {
 		Amount int64 `json:"amount"`
 	} `json:"session"`
-	Items []struct {
-		ID string `json:"id"`
-	} `json:"items"`
-	Free json.RawMessage `json:"free"`
+	Items []item          `json:"items"`
+	Free  json.RawMessage `json:"free"`
+}
+
+type item struct {
+	ID string `json:"id"`
 }
 
 func TestUnmarshal(t *testing.T) {
@@ -61,15 +65,55 @@ func TestUnmarshalKnownNamesTheUnknownField(t *testing.T) {
 	require.NoError(t, strictjson.UnmarshalKnown([]byte(`{"session":{"amount":1},"free":{"any":1}}`), &got))
 }
 
-func FuzzUnmarshalIsNarrowerThanEncodingJSON(f *testing.F) {
-	f.Add([]byte(`{"session":{"amount":1}}`))
+func FuzzUnmarshal(f *testing.F) {
+	f.Add([]byte(goodOrder))
 	f.Add([]byte(`{"Session":{"amount":1,"amount":2}}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		var strict, lenient order
-		if strictjson.Unmarshal(data, &strict) != nil {
-			return
+	f.Fuzz(func(t *testing.T, data []byte) { requireAgreement(t, data) })
+}
+
+const goodOrder = `{"session":{"amount":10000},"items":[{"id":"a"},{"id":"b"}],"free":{"A":[1,{"a":null}]},"extra":"x"}`
+
+func TestNearMisses(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		for range 20 {
+			requireAgreement(rt, []byte(jsontest.NearMiss(goodOrder).Draw(rt, "order")))
 		}
-		require.NoError(t, json.Unmarshal(data, &lenient))
-		require.Equal(t, lenient, strict)
 	})
+}
+
+// requireAgreement: what is accepted is what a strict reference accepts, with equal values (hazard W20);
+// encoding/json, which every other program of ours may use, reads it alike.
+func requireAgreement(t require.TestingT, data []byte) {
+	for name, unmarshal := range map[string]struct {
+		ours      func([]byte, any) error
+		reference func(jsontest.Value) order
+	}{
+		"Unmarshal":      {strictjson.Unmarshal, referenceOrder(jsontest.Value.Object)},
+		"UnmarshalKnown": {strictjson.UnmarshalKnown, referenceOrder(jsontest.Value.Only)},
+	} {
+		var got, lenient order
+		err := unmarshal.ours(data, &got)
+		want, refused := jsontest.Decode(data, unmarshal.reference)
+		require.Equal(t, refused == nil, err == nil, "%s of %q: ours %v, %v", name, data, err, refused)
+		if err == nil {
+			require.Equal(t, want, got, "%s of %q", name, data)
+			require.NoError(t, json.Unmarshal(data, &lenient))
+			require.Equal(t, lenient, got, "%s of %q", name, data)
+		}
+	}
+}
+
+func referenceOrder(members func(jsontest.Value, ...string) map[string]jsontest.Value) func(jsontest.Value) order {
+	return func(value jsontest.Value) order {
+		top := members(value, "session", "items", "free")
+		o := order{Free: top["free"].Raw()}
+		o.Session.Amount = members(top["session"], "amount")["amount"].Int()
+		if top["items"].Given() {
+			o.Items = make([]item, 0)
+		}
+		for _, element := range top["items"].List() {
+			o.Items = append(o.Items, item{ID: members(element, "id")["id"].Text()})
+		}
+		return o
+	}
 }
