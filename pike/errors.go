@@ -1,7 +1,6 @@
 package pike
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -121,8 +120,8 @@ func judge(method string, httpStatus int, body []byte) error {
 		Status string     `json:"status"`
 		Error  *ErrorInfo `json:"error"`
 	}
-	if err := json.Unmarshal(body, &answer); err != nil {
-		return &Error{Method: method, Outcome: Unknown, HTTPStatus: httpStatus, err: errors.New("the answer is not JSON")}
+	if err := unmarshalAnswer(body, &answer); err != nil {
+		return &Error{Method: method, Outcome: Unknown, HTTPStatus: httpStatus, err: fmt.Errorf("reading the answer: %w", err)}
 	}
 	if httpStatus == 200 && answer.Status == "ok" {
 		return nil

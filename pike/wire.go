@@ -264,21 +264,8 @@ type participantsToParse struct {
 	} `json:"recipient"`
 }
 
-// UnmarshalJSON reads a session in either naming. An answer that uses both at
-// once for one list is refused: which of the two is true cannot be known.
-func (s *Session) UnmarshalJSON(data []byte) error {
-	var wire sessionWire
-	if err := json.Unmarshal(data, &wire); err != nil {
-		return err
-	}
-	session, err := wire.session()
-	if err != nil {
-		return err
-	}
-	*s = session
-	return nil
-}
-
+// session reads either naming. A session that uses both at once for one list
+// is refused: which of the two is true cannot be known.
 func (w sessionWire) session() (Session, error) {
 	if w.Payments != nil && w.PayoutList != nil {
 		return Session{}, errors.New("session has both payments and payout_list")

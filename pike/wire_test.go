@@ -1,7 +1,6 @@
 package pike_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -174,6 +173,29 @@ func TestBothNamingsAtOnceAreRefused(t *testing.T) {
 	}
 }
 
+// TestAnswersThatTwoParsersCouldReadDifferently: hazard W20. Such an answer proves nothing, not even a refusal.
+func TestAnswersThatTwoParsersCouldReadDifferently(t *testing.T) {
+	for name, answer := range map[string]string{
+		"status twice":     `{"status":"error","status":"ok","session":{"id":"ps_1","status":"created"}}`,
+		"session twice":    `{"status":"ok","session":{"id":"ps_1","status":"accepted"},"session":{"id":"ps_1","status":"created"}}`,
+		"case variant":     `{"status":"ok","session":{"id":"ps_1","Status":"accepted"}}`,
+		"payments twice":   `{"status":"ok","session":{"id":"ps_1","status":"created","payments":[{"id":"po_1"}],"payments":[]}}`,
+		"refused or not":   `{"status":"error","error":{"code":"internal_error"},"error":{"code":"invalid_request"}}`,
+		"refused, variant": `{"status":"error","error":{"Code":"invalid_request"}}`,
+	} {
+		client, _ := answering(t, 200, answer)
+		_, err := client.SessionStatus(t.Context(), "ps_1")
+		require.ErrorIs(t, err, pike.ErrUnknown, name)
+	}
+}
+
+func TestTextCutWithinALetterKeepsNoAnswerUnread(t *testing.T) {
+	client, _ := answering(t, 200, `{"status":"ok","session":{"id":"ps_1","status":"error","error":{"code":"x","description":"отказ`+"\xd0"+`"}}}`)
+	session, err := client.SessionStatus(t.Context(), "ps_1")
+	require.NoError(t, err)
+	require.Equal(t, "отказ\ufffd", session.Error.Description)
+}
+
 func TestMaskedCardsHaveNoDestination(t *testing.T) {
 	client, _ := answering(t, 200, `{"status":"ok","session":{"id":"ps_1","status":"accepted","payments":[
 		{"id":"po_1","payment_method":{"type":"card","card":{"type":"bank_card","bank_card":{"last4":"4242"}}}},{"id":"po_2"}]}}`)
@@ -193,8 +215,8 @@ func TestCancelledInAnySpelling(t *testing.T) {
 }
 
 func TestErrorsOfASessionShowNoCardData(t *testing.T) {
-	var session pike.Session
-	body := `{"id":"ps_1","status":"error","error":{"code":"x","description":"card 4242 4242 4242 4242, token 759c9852dde2211d, amount 10000"}}`
-	require.NoError(t, json.Unmarshal([]byte(body), &session))
+	body := `{"status":"ok","session":{"id":"ps_1","status":"error","error":{"code":"x","description":"card 4242 4242 4242 4242, token 759c9852dde2211d, amount 10000"}}}`
+	session, err := pike.DecodeSession("session/status", 200, []byte(body))
+	require.NoError(t, err)
 	require.Equal(t, "card [redacted], token [redacted], amount 10000", session.Error.Description)
 }
