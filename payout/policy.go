@@ -53,7 +53,7 @@ func (p Policy) WithDefaults() Policy {
 func (p Policy) validate(problem func(field, format string, args ...any)) {
 	p = p.WithDefaults()
 	if p.Decision != DecisionAuto && p.Decision != DecisionManual {
-		problem("policy.decision", "must be %q or %q, not %q", DecisionAuto, DecisionManual, p.Decision)
+		problem("policy.decision", "must be %q or %q, not %.20q", DecisionAuto, DecisionManual, p.Decision)
 	}
 	durations := []struct {
 		field string

@@ -1,6 +1,7 @@
 package payout
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"pikepayouts/secret"
 	"pikepayouts/strictjson"
@@ -127,9 +129,8 @@ func (r Request) Validate() error {
 		problem("amount_details.currency", "must be an ISO 4217 code such as eur")
 	}
 	r.Destination.validate(problem)
-	if strings.TrimSpace(r.Recipient.FullName.Reveal()) == "" {
-		problem("recipient.full_name", "is required")
-	}
+	r.Recipient.validate(problem)
+	r.Customer.validate(problem)
 	r.Policy.validate(problem)
 	return errors.Join(problems...)
 }
@@ -213,6 +214,51 @@ func (d Destination) validate(problem func(field, format string, args ...any)) {
 
 const fullNameKey = "full_name"
 
+func (r Recipient) validate(problem func(field, format string, args ...any)) {
+	if strings.TrimSpace(r.FullName.Reveal()) == "" {
+		problem("recipient.full_name", "is required")
+	}
+	requireUTF8(problem, "recipient.full_name", r.FullName)
+	if err := (Recipient{Other: r.Other}).surviveJSON(); err != nil {
+		problem("recipient", "must be one JSON object: %v", err)
+	}
+}
+
+// surviveJSON finds what only a Recipient made in Go can hold: its JSON would be another recipient, or none.
+func (r Recipient) surviveJSON() error {
+	encoded, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encoding it: %w", err)
+	}
+	var decoded Recipient
+	if err := strictjson.Unmarshal(encoded, &decoded); err != nil {
+		return fmt.Errorf("decoding it: %w", err)
+	}
+	again, err := json.Marshal(decoded)
+	if err == nil && !bytes.Equal(again, encoded) {
+		err = errors.New("a name is not valid UTF-8")
+	}
+	return err
+}
+
+func (c *Customer) validate(problem func(field, format string, args ...any)) {
+	if c == nil {
+		return
+	}
+	requireUTF8(problem, "customer.reference", c.Reference)
+	for i, contact := range c.Contacts {
+		requireUTF8(problem, fmt.Sprintf("customer.contacts[%d].email", i), contact.Email)
+		requireUTF8(problem, fmt.Sprintf("customer.contacts[%d].phone", i), contact.Phone)
+	}
+}
+
+// requireUTF8 refuses text that JSON would change without a word.
+func requireUTF8(problem func(field, format string, args ...any), field string, text secret.String) {
+	if !utf8.ValidString(text.Reveal()) {
+		problem(field, "must be valid UTF-8")
+	}
+}
+
 // MarshalJSON writes full_name and the fields that pass through as one object.
 func (r Recipient) MarshalJSON() ([]byte, error) {
 	object := make(map[string]any, len(r.Other)+1)
@@ -227,12 +273,12 @@ func (r Recipient) MarshalJSON() ([]byte, error) {
 func (r *Recipient) UnmarshalJSON(data []byte) error {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(data, &object); err != nil {
-		return errors.New("recipient must be an object")
+		return errors.New("must be an object")
 	}
 	var name string
 	if raw, given := object[fullNameKey]; given {
 		if err := json.Unmarshal(raw, &name); err != nil {
-			return errors.New("recipient.full_name: must be a string")
+			return errors.New("full_name must be a string")
 		}
 	}
 	delete(object, fullNameKey)
@@ -252,15 +298,18 @@ type Duration time.Duration
 // MarshalJSON writes the string form.
 func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
 
-// UnmarshalJSON reads the string form.
+// UnmarshalJSON reads the string form. Null leaves the default, as for every other field.
 func (d *Duration) UnmarshalJSON(data []byte) error {
+	if string(data) == "null" {
+		return nil
+	}
 	var text string
 	if err := json.Unmarshal(data, &text); err != nil {
-		return fmt.Errorf(`a duration must be a string such as "30m", not %s`, data)
+		return errors.New(`a duration must be a string such as "30m"`)
 	}
 	parsed, err := time.ParseDuration(text)
 	if err != nil {
-		return fmt.Errorf(`a duration must be a string such as "30m" or "1h30m", not %q`, text)
+		return fmt.Errorf(`a duration must be a string such as "30m" or "1h30m", not %.20q`, text)
 	}
 	*d = Duration(parsed)
 	return nil

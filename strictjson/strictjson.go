@@ -48,7 +48,7 @@ func check(data []byte, target reflect.Type, knownOnly bool) error {
 	}
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber()
-	w := walker{decoder: decoder, knownOnly: knownOnly}
+	w := walker{data: data, decoder: decoder, knownOnly: knownOnly}
 	if err := w.value("", target, 0); err != nil {
 		return err
 	}
@@ -59,6 +59,7 @@ func check(data []byte, target reflect.Type, knownOnly bool) error {
 }
 
 type walker struct {
+	data      []byte
 	decoder   *json.Decoder
 	knownOnly bool
 }
@@ -71,23 +72,29 @@ func (w walker) value(path string, target reflect.Type, depth int) error {
 	if err != nil {
 		return fmt.Errorf("not valid JSON: %w", err)
 	}
+	start := w.decoder.InputOffset() - int64(len("{"))
 	switch token {
 	case json.Delim('{'):
-		return w.object(path, fieldsOf(target), depth)
+		err = w.object(path, fieldsOf(target), depth)
 	case json.Delim('['):
-		return w.array(path, elementOf(target), depth)
+		err = w.array(path, elementOf(target), depth)
+	default:
+		return tryOwn(path, target, token)
 	}
-	return tryScalar(path, target, token)
+	if err != nil {
+		return err
+	}
+	return tryOwn(path, target, json.RawMessage(w.data[start:w.decoder.InputOffset()]))
 }
 
-// tryScalar lets a type that decodes itself refuse its value here, where the
-// path is known; encoding/json would pass its error on without one.
-func tryScalar(path string, target reflect.Type, token json.Token) error {
+// tryOwn lets a type that decodes itself refuse its value here, where the path
+// is known; encoding/json would pass its error on without one.
+func tryOwn(path string, target reflect.Type, value any) error {
 	target = direct(target)
-	if token == nil || target == nil || !reflect.PointerTo(target).Implements(unmarshaler) {
+	if value == nil || target == nil || !reflect.PointerTo(target).Implements(unmarshaler) {
 		return nil
 	}
-	text, err := json.Marshal(token)
+	text, err := json.Marshal(value)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}

@@ -2,6 +2,7 @@ package strictjson_test
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
@@ -18,6 +19,21 @@ type order struct {
 	} `json:"session"`
 	Items []item          `json:"items"`
 	Free  json.RawMessage `json:"free"`
+	At    seconds         `json:"at"`
+}
+
+// seconds decodes itself.
+type seconds int
+
+func (s *seconds) UnmarshalJSON(data []byte) error {
+	var n *int
+	if err := json.Unmarshal(data, &n); err != nil {
+		return errors.New("must be a number of seconds")
+	}
+	if n != nil {
+		*s = seconds(*n)
+	}
+	return nil
 }
 
 type item struct {
@@ -35,6 +51,10 @@ func TestUnmarshal(t *testing.T) {
 		{"case variant", `{"Session":{"amount":1}}`, "wrong letter case"},
 		{"case variant outside ASCII", `{"ſession":{"amount":1}}`, "wrong letter case"},
 		{"case variant in an array", `{"items":[{"id":"a"},{"ID":"b"}]}`, "items[1].ID: wrong letter case"},
+		{"dotted capital I is no i", `{"session":{"amount":1},"İtems":1}`, ""},
+		{"a key that is no name is not shown", `{"new":{"Ivanov Ivan":1,"Ivanov Ivan":2}}`, "new.(key of 11 bytes): key given twice (as (key of 11 bytes) and"},
+		{"a value of a type that decodes itself", `{"at":{}}`, "at: must be a number of seconds"},
+		{"a scalar of a type that decodes itself", `{"at":"x"}`, "at: must be a number of seconds"},
 		{"any key inside free", `{"free":{"Session":1}}`, ""},
 		{"trailing value", `{"session":{"amount":1}}{}`, "data after"},
 		{"trailing garbage", `{"session":{"amount":1}} x`, "data after"},
@@ -71,7 +91,7 @@ func FuzzUnmarshal(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) { requireAgreement(t, data) })
 }
 
-const goodOrder = `{"session":{"amount":10000},"items":[{"id":"a"},{"id":"b"}],"free":{"A":[1,{"a":null}]},"extra":"x"}`
+const goodOrder = `{"session":{"amount":10000},"items":[{"id":"a"},{"id":"b"}],"free":{"A":[1,{"a":null}]},"at":7,"extra":"x"}`
 
 func TestNearMisses(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
@@ -105,8 +125,8 @@ func requireAgreement(t require.TestingT, data []byte) {
 
 func referenceOrder(members func(jsontest.Value, ...string) map[string]jsontest.Value) func(jsontest.Value) order {
 	return func(value jsontest.Value) order {
-		top := members(value, "session", "items", "free")
-		o := order{Free: top["free"].Raw()}
+		top := members(value, "session", "items", "free", "at")
+		o := order{Free: top["free"].Raw(), At: seconds(top["at"].Int())}
 		o.Session.Amount = members(top["session"], "amount")["amount"].Int()
 		if top["items"].Given() {
 			o.Items = make([]item, 0)
