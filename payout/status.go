@@ -53,6 +53,12 @@ const (
 	AttentionLateEvent          AttentionReason = "late_event"           // a genuine webhook that no open payout took contradicts what was recorded
 )
 
+// AttentionReasons lists every reason.
+func AttentionReasons() []AttentionReason {
+	return []AttentionReason{AttentionResultOverdue, AttentionUnresolvedError, AttentionMismatch, AttentionPaidWithoutConfirm,
+		AttentionConfirmUnknown, AttentionPikeUnreachable, AttentionConfigRefused}
+}
+
 // Status is the answer to the query `status` and the result of the workflow.
 type Status struct {
 	PayoutID        string          `json:"payout_id"`

@@ -69,7 +69,7 @@ func runWorker(ctx context.Context, settings config.Worker, logger *slog.Logger)
 		return err
 	}
 	ops, err := telemetry.ListenOps(ctx, telemetry.OpsConfig{
-		Addr: settings.OpsAddr, Gatherer: workerRegistry(settings), Checks: []telemetry.Check{temporalCheck(c)}, Logger: logger,
+		Addr: settings.OpsAddr, Gatherer: workerRegistry(settings, c, logger), Checks: []telemetry.Check{temporalCheck(c)}, Logger: logger,
 	})
 	if err != nil {
 		return fmt.Errorf("PAYOUTS_OPS_ADDR: %w", err)
@@ -83,8 +83,8 @@ func runWorker(ctx context.Context, settings config.Worker, logger *slog.Logger)
 	return serveWithOps(ctx, ops, func(ctx context.Context) error { return work(ctx, w) })
 }
 
-// workerRegistry shows beside the usual metrics whether the worker observes only.
-func workerRegistry(settings config.Worker) *prometheus.Registry {
+// workerRegistry shows beside the usual metrics whether the worker observes only, and how many payouts need a person.
+func workerRegistry(settings config.Worker, c client.Client, logger *slog.Logger) *prometheus.Registry {
 	registry := newRegistry()
 	observeOnly := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "payouts_observe_only", Help: "1 while this worker holds every start, confirm and cancel (PAYOUTS_OBSERVE_ONLY).",
@@ -92,7 +92,7 @@ func workerRegistry(settings config.Worker) *prometheus.Registry {
 	if settings.ObserveOnly {
 		observeOnly.Set(1)
 	}
-	registry.MustRegister(observeOnly)
+	registry.MustRegister(observeOnly, worker.NewAttentionMetrics(c, settings.TaskQueue, logger))
 	return registry
 }
 
