@@ -110,6 +110,10 @@ func TestFinalStatesAbsorb(t *testing.T) {
 	require.Equal(t, payout.StateSucceeded, m.Status.State)
 }
 
+func TestEveryRankedReasonIsPublic(t *testing.T) {
+	require.Subset(t, payout.AttentionReasons(), attentionRank)
+}
+
 func TestTheGravestAttentionIsShown(t *testing.T) {
 	m := testMachine(payout.Policy{})
 	m.raise(payout.AttentionPikeUnreachable, "a", epoch)
