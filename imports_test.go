@@ -36,23 +36,23 @@ var everyOne = []string{"*"}
 // rules is the architecture: arrows point one way, from what knows more to what
 // knows less. Money, the contract and the simulator stay free of other people's code.
 var rules = map[string]rule{
-	".":          {}, // tests only
-	"secret":     {},
-	"strictjson": {},
-	// for tests only: no rule but e2e's lets production code import it
-	"strictjson/jsontest": {others: []string{"pgregory.net/rapid"}},
-	"payout":              {},
-	"pike":                {},
-	"pikesim":             {ours: []string{"pike"}, others: []string{"golang.org/x/sync"}},
-	"activities":          {ours: []string{"payout", "pike"}, others: everyOne},
-	"workflows":           {ours: []string{"payout", "activities"}, others: everyOne},
-	"worker":              {ours: []string{"payout", "workflows", "activities"}, others: everyOne},
-	"webhookgw":           {ours: []string{"payout", "pike"}, others: everyOne},
-	"starter":             {ours: []string{"payout"}, others: everyOne},
-	"config":              {ours: []string{"pike"}, others: everyOne},
-	"telemetry":           {others: everyOne},
-	"cmd/payouts":         {ours: everyOne, others: everyOne},
-	"e2e":                 {ours: everyOne, others: everyOne},
+	".":           {}, // tests only
+	"secret":      {},
+	"strictjson":  {},
+	"payout":      {},
+	"pike":        {},
+	"pikesim":     {ours: []string{"pike"}, others: []string{"golang.org/x/sync"}},
+	"activities":  {ours: []string{"payout", "pike"}, others: everyOne},
+	"workflows":   {ours: []string{"payout", "activities"}, others: everyOne},
+	"worker":      {ours: []string{"payout", "workflows", "activities"}, others: everyOne},
+	"webhookgw":   {ours: []string{"payout", "pike"}, others: everyOne},
+	"starter":     {ours: []string{"payout"}, others: everyOne},
+	"config":      {ours: []string{"pike"}, others: everyOne},
+	"telemetry":   {others: everyOne},
+	"cmd/payouts": {ours: everyOne, others: everyOne},
+	"e2e":         {ours: everyOne, others: everyOne},
+
+	"strictjson/jsontest": {others: []string{"pgregory.net/rapid"}}, // for tests only
 }
 
 func TestImportsFollowTheArchitecture(t *testing.T) {
