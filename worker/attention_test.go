@@ -51,21 +51,20 @@ func attentionRegistry(t *testing.T, temporal *fakeVisibility) *prometheus.Regis
 }
 
 // scrape returns payouts_attention by reason, nil if there is none, and the errors so far.
-func scrape(t *testing.T, registry *prometheus.Registry) (map[string]float64, float64) {
+func scrape(t *testing.T, registry *prometheus.Registry) (byReason map[string]int, failures int) {
 	t.Helper()
 	families, err := registry.Gather()
 	require.NoError(t, err, "a scrape must never fail as a whole")
-	var byReason map[string]float64
-	failures := -1.0
+	failures = -1
 	for _, family := range families {
 		switch family.GetName() {
 		case "payouts_attention":
-			byReason = map[string]float64{}
+			byReason = map[string]int{}
 			for _, metric := range family.GetMetric() {
-				byReason[metric.GetLabel()[0].GetValue()] = metric.GetGauge().GetValue()
+				byReason[metric.GetLabel()[0].GetValue()] = int(metric.GetGauge().GetValue())
 			}
 		case "payouts_attention_errors_total":
-			failures = family.GetMetric()[0].GetCounter().GetValue()
+			failures = int(family.GetMetric()[0].GetCounter().GetValue())
 		}
 	}
 	return byReason, failures
@@ -75,8 +74,8 @@ func TestAttentionCountsOpenPayoutsByReason(t *testing.T) {
 	temporal := &fakeVisibility{open: []payout.AttentionReason{payout.AttentionMismatch, payout.AttentionMismatch, payout.AttentionPikeUnreachable}}
 	byReason, failures := scrape(t, attentionRegistry(t, temporal))
 	require.Len(t, byReason, len(payout.AttentionReasons()), "a reason without payouts is 0, not absent")
-	require.Equal(t, 2.0, byReason["mismatch"])
-	require.Equal(t, 1.0, byReason["pike_unreachable"])
+	require.Equal(t, 2, byReason["mismatch"])
+	require.Equal(t, 1, byReason["pike_unreachable"])
 	require.Zero(t, byReason["result_overdue"])
 	require.Zero(t, failures)
 	require.Contains(t, temporal.queries, "ExecutionStatus = 'Running' AND TaskQueue = 'queue-1' AND PayoutAttention = 'mismatch'")
@@ -96,7 +95,7 @@ func TestAttentionIsCountedOnlyWhenScrapedAndNotTooOften(t *testing.T) {
 		temporal.open = []payout.AttentionReason{payout.AttentionConfirmUnknown}
 		byReason, _ := scrape(t, registry)
 		require.Len(t, temporal.queries, 2*len(payout.AttentionReasons()))
-		require.Equal(t, 1.0, byReason["confirm_unknown"])
+		require.Equal(t, 1, byReason["confirm_unknown"])
 	})
 }
 
@@ -110,14 +109,14 @@ func TestAttentionShowsNoOldCountWhileTemporalIsAway(t *testing.T) {
 		for range 3 {
 			byReason, failures := scrape(t, registry)
 			require.Nil(t, byReason)
-			require.Equal(t, 1.0, failures)
+			require.Equal(t, 1, failures)
 		}
 		require.Len(t, temporal.queries, len(payout.AttentionReasons())+1, "a server in trouble is not asked more often")
 		time.Sleep(maxAge)
 		temporal.err = nil
 		byReason, failures := scrape(t, registry)
-		require.Equal(t, 1.0, byReason["mismatch"])
-		require.Equal(t, 1.0, failures)
+		require.Equal(t, 1, byReason["mismatch"])
+		require.Equal(t, 1, failures)
 	})
 }
 
@@ -126,7 +125,7 @@ func TestAttentionDoesNotWaitForEver(t *testing.T) {
 		start := time.Now()
 		byReason, failures := scrape(t, attentionRegistry(t, &fakeVisibility{hangs: true}))
 		require.Nil(t, byReason)
-		require.Equal(t, 1.0, failures)
+		require.Equal(t, 1, failures)
 		require.Less(t, time.Since(start), 10*time.Second, "Prometheus would give up the whole scrape")
 	})
 }

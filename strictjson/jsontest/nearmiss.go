@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 )
@@ -82,7 +83,8 @@ func renamed(t *rapid.T, name, raw string) []string {
 		name, strings.ToUpper(name), strings.ToUpper(name[:1]) + name[1:], "\u200b" + name, name + " ", "extra",
 		strings.Replace(name, "s", "ſ", 1), strings.Replace(name, "k", "\u212a", 1), strings.Replace(name, "i", "İ", 1), strings.Replace(name, "i", "ı", 1),
 	}).Draw(t, "name")
-	quoted := rapid.SampledFrom([]string{quote(spelling), fmt.Sprintf(`"\u%04x%s`, []rune(spelling)[0], quote(string([]rune(spelling)[1:]))[1:])}).Draw(t, "spelled")
+	first, size := utf8.DecodeRuneInString(spelling)
+	quoted := rapid.SampledFrom([]string{quote(spelling), fmt.Sprintf(`"\u%04x%s"`, first, spelling[size:])}).Draw(t, "spelled")
 	other := quoted + ":" + rapid.SampledFrom(replacements(raw)).Draw(t, "value")
 	original := quote(name) + ":" + raw
 	return rapid.SampledFrom([][]string{nil, {other}, {original, other}, {other, original}}).Draw(t, "members")
