@@ -95,7 +95,7 @@ const goodOrder = `{"session":{"amount":10000},"items":[{"id":"a"},{"id":"b"}],"
 
 func TestNearMisses(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		for range 20 {
+		for range 5 {
 			requireAgreement(rt, []byte(jsontest.NearMiss(goodOrder).Draw(rt, "order")))
 		}
 	})
