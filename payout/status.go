@@ -56,7 +56,7 @@ const (
 // AttentionReasons lists every reason.
 func AttentionReasons() []AttentionReason {
 	return []AttentionReason{AttentionResultOverdue, AttentionUnresolvedError, AttentionMismatch, AttentionPaidWithoutConfirm,
-		AttentionConfirmUnknown, AttentionPikeUnreachable, AttentionConfigRefused}
+		AttentionConfirmUnknown, AttentionPikeUnreachable, AttentionConfigRefused, AttentionLateEvent}
 }
 
 // Status is the answer to the query `status` and the result of the workflow.

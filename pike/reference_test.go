@@ -2,6 +2,7 @@ package pike
 
 import (
 	"bytes"
+	"encoding/json"
 	"slices"
 	"testing"
 
@@ -15,7 +16,7 @@ import (
 // A session with every field that is read, in either naming.
 const (
 	goodSession = `{"id":"ps_1","status":"in_progress","next_action":"confirm","error":{"code":"c","description":"d"},"created_at":"x",
-		"payments":[{"id":"po_1","status":"pending","amount_details":{"amount":10000,"currency":"eur"},"metadata":"inv-1","transaction_info":{"rrn":"1"},
+		"payments":[{"id":"po_1","status":"pending","amount_details":{"amount":10000,"currency":"eur"},"metadata":"inv-1","transaction_info":{"rrn":"1"},"refunds":[{"id":"rf_1"}],
 			"payment_method":{"type":"card","card":{"type":"tokenized_card","tokenized_card":{"token":"t"},"encrypted_card":{"number_hash":"h"}},"recurrent":{"token":"r"}},
 			"participant_details":{"recipient":{"full_name":"Ivanov Ivan"}},"error":{"code":"c","description":"d"}}],"acquiring_payments":[{"id":"pm_1"}]}`
 	goodSessionV2 = `{"id":"ps_1","status":"canceled","payout_list":[{"id":"po_1","payout_details":{"card":{"tokenized_card":{"token":"t"}}},"metadata":7}],
@@ -115,7 +116,7 @@ func referenceSession(value jsontest.Value) Session {
 }
 
 func referencePayout(value jsontest.Value) Payout {
-	members := value.Object("id", "status", "payment_method", "payout_details", "amount_details", "participant_details", "metadata", "error", "transaction_info")
+	members := value.Object("id", "status", "payment_method", "payout_details", "amount_details", "participant_details", "metadata", "error", "transaction_info", "refunds")
 	amount := members["amount_details"].Object("amount", "currency")
 	recipient := members["participant_details"].Object("recipient")["recipient"].Object("full_name")
 	return Payout{
@@ -124,7 +125,14 @@ func referencePayout(value jsontest.Value) Payout {
 		Destination:   referenceDestination(either(members["payment_method"], members["payout_details"])),
 		RecipientName: secret.String(recipient["full_name"].Text()),
 		Metadata:      members["metadata"].Raw(), TransactionInfo: members["transaction_info"].Raw(), Error: referenceError(members["error"]),
+		Returned: referenceReturned(members["refunds"]),
 	}
+}
+
+func referenceReturned(refunds jsontest.Value) bool {
+	var compact bytes.Buffer
+	_ = json.Compact(&compact, refunds.Raw())
+	return refunds.Given() && compact.String() != "[]" && compact.String() != "{}"
 }
 
 func referenceDestination(value jsontest.Value) Destination {

@@ -220,3 +220,14 @@ func TestErrorsOfASessionShowNoCardData(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "card [redacted], token [redacted], amount 10000", session.Error.Description)
 }
+
+// TestReturnedMoney: of refunds[] only whether it holds something is read, its shape is not documented (api.md §4.2).
+func TestReturnedMoney(t *testing.T) {
+	for refunds, want := range map[string]bool{
+		`[{"id":"rf_1"}]`: true, `{"id":"rf_1"}`: true, `["rf_1"]`: true, `null`: false, `[]`: false, "[ \n ]": false, `{}`: false,
+	} {
+		session, err := pike.DecodeSession("session/status", 200, []byte(`{"status":"ok","session":{"id":"ps_1","status":"accepted","payments":[{"id":"po_1","refunds":`+refunds+`}]}}`))
+		require.NoError(t, err)
+		require.Equal(t, want, session.Payouts[0].Returned, refunds)
+	}
+}

@@ -67,7 +67,7 @@ func attentionRows() map[payout.AttentionReason]attentionRow {
 // that stays short, and goes away by itself when Pike tells the truth (hazard L2).
 func TestEveryAttentionReason(t *testing.T) {
 	for _, reason := range payout.AttentionReasons() {
-		if reason == payout.AttentionPaidWithoutConfirm || reason == "late_event" {
+		if reason == payout.AttentionPaidWithoutConfirm || reason == payout.AttentionLateEvent {
 			continue // raised at the end of a payout, or after it: nothing is left to ask Pike
 		}
 		t.Run(string(reason), func(t *testing.T) {
