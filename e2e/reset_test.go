@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"pikepayouts/payout"
 	"pikepayouts/pike"
 	"pikepayouts/pikesim"
+	"pikepayouts/starter"
 	"pikepayouts/worker"
 )
 
@@ -195,12 +197,179 @@ func TestTheSameIDStartedAgainWithTheTemporalCLI(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, stackOptions{keysOff: true})
 	r := order(t, pikesim.PresetConfirmed, polling(time.Second))
-	input, err := json.Marshal(r)
-	require.NoError(t, err)
 	for range 2 {
-		temporalCLI(t, "workflow", "start", "--type", "PayoutWorkflow", "--task-queue", s.taskQueue, "--workflow-id", payout.WorkflowID(r.PayoutID), "--input", string(input))
+		s.startWithTheTemporalCLI(r)
 		status := s.wait(r)
 		require.Equal(t, payout.StateSucceeded, status.State)
 	}
 	require.Equal(t, 1, s.calls(r, "session/create"))
+}
+
+// waitingState is a state in which a running payout waits, and how a payout is brought there and on to its end.
+type waitingState struct {
+	state     payout.State
+	timing    pikesim.Timing
+	behaviour string
+	change    []func(*payout.Request)
+	decide    string // in awaiting_decision, by a person: before the reset or, for a confirm, after it
+	ends      []payout.State
+}
+
+// resetCell is a payout that was reset to one of its workflow tasks while it waited.
+type resetCell struct {
+	s    *stack
+	name string
+	r    payout.Request
+	ends []payout.State
+	end  payout.Status
+}
+
+// TestResetOfARunningPayoutPaysOnce resets to every workflow task, in each state in which a payout waits, at the Pike
+// that makes every blind repeat cost money (hazard A11, F47).
+func TestResetOfARunningPayoutPaysOnce(t *testing.T) {
+	t.Parallel()
+	succeeded := []payout.State{payout.StateSucceeded}
+	states := []waitingState{
+		{state: payout.StateStarting, behaviour: `{"lost_answers":["start"]}`, ends: succeeded},
+		{state: payout.StateAwaitingReady, timing: pikesim.Timing{Checks: 30 * time.Second}, ends: succeeded},
+		{state: payout.StateAwaitingDecision, change: []func(*payout.Request){manual}, decide: payout.DecisionConfirm, ends: succeeded},
+		{state: payout.StateConfirming, behaviour: `{"lost_answers":["confirm"]}`, timing: pikesim.Timing{Processing: 30 * time.Second}, ends: succeeded},
+		{state: payout.StateAwaitingResult, timing: pikesim.Timing{Processing: 30 * time.Second}, ends: succeeded},
+		{state: payout.StateCancelling, timing: pikesim.Timing{Processing: 30 * time.Second}, change: []func(*payout.Request){manual},
+			decide: payout.DecisionCancel, ends: []payout.State{payout.StateCancelled, payout.StateFailed}}, // failed, where the reset forgot the decision
+	}
+	var cells []*resetCell
+	for _, waiting := range states {
+		s := newStack(t, stackOptions{keysOff: true, timing: waiting.timing})
+		s.control("modes", leastHelpful)
+		cells = append(cells, s.resetToEveryTask(waiting)...)
+	}
+	for _, cell := range cells {
+		t.Run(cell.name, func(t *testing.T) {
+			s := cell.s.in(t)
+			cell.end = s.wait(cell.r)
+			require.Contains(t, cell.ends, cell.end.State)
+			require.Equal(t, 1, s.calls(cell.r, "session/create"), "the session of the first run is adopted")
+			require.Equal(t, 1, s.calls(cell.r, "session/start/payout"))
+			require.LessOrEqual(t, s.calls(cell.r, "session/confirm"), 1)
+		})
+	}
+	for _, cell := range cells { // nothing has moved since
+		cell.s.agreesWithLedger(cell.r, cell.end)
+	}
+}
+
+// resetToEveryTask takes one payout for each workflow task that there is in the state.
+func (s *stack) resetToEveryTask(waiting waitingState) []*resetCell {
+	s.t.Helper()
+	var cells []*resetCell
+	for number, tasks := 0, 1; number < tasks; number++ {
+		r := order(s.t, pikesim.PresetConfirmed, waiting.change...)
+		s.behave(r, cmp.Or(waiting.behaviour, `{"outcome":"confirmed"}`))
+		s.start(r)
+		if waiting.decide == payout.DecisionCancel {
+			s.eventually(r, payout.StateAwaitingDecision)
+			s.cancelOnceUndecided(r)
+		}
+		s.eventually(r, waiting.state)
+		events := s.resettable(r)
+		tasks = len(events)
+		s.reset(r, events[min(number, tasks-1)])
+		if waiting.decide == payout.DecisionConfirm {
+			s.confirmOnceUndecided(r)
+		}
+		cells = append(cells, &resetCell{s: s, name: fmt.Sprintf("%s, to workflow task %d", waiting.state, number+1), r: r, ends: waiting.ends})
+	}
+	return cells
+}
+
+// confirmOnceUndecided confirms as soon as the run that a reset made takes a decision.
+func (s *stack) confirmOnceUndecided(r payout.Request) {
+	s.t.Helper()
+	require.Eventually(s.t, func() bool {
+		_, err := s.starter.Confirm(testContext(s.t), r.PayoutID, "ann", "")
+		return err == nil
+	}, time.Minute, 20*time.Millisecond)
+}
+
+// TestResetOfADecidedPayoutWithTheTemporalCLI: what was signalled and decided comes again in the new run, or does not; the money moves once.
+func TestResetOfADecidedPayoutWithTheTemporalCLI(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, stackOptions{keysOff: true})
+	s.control("modes", leastHelpful)
+	var cells []*resetCell
+	for _, exclude := range []string{"", "Signal", "Update", "All"} {
+		for _, decision := range []string{payout.DecisionConfirm, payout.DecisionCancel} {
+			r := order(t, pikesim.PresetConfirmed, manual)
+			s.start(r)
+			s.eventually(r, payout.StateAwaitingDecision)
+			cell := &resetCell{s: s, name: fmt.Sprintf("%s, without %q", decision, exclude), r: r}
+			if decision == payout.DecisionConfirm {
+				s.confirmOnceUndecided(r)
+				cell.ends = []payout.State{payout.StateSucceeded}
+			} else {
+				s.cancelOnceUndecided(r)
+				cell.ends = []payout.State{payout.StateCancelled, payout.StateFailed}
+			}
+			s.wait(r)
+			arguments := []string{"workflow", "reset", "--workflow-id", payout.WorkflowID(r.PayoutID), "--type", "FirstWorkflowTask", "--reason", "test"}
+			if exclude != "" {
+				arguments = append(arguments, "--reapply-exclude", exclude)
+			}
+			temporalCLI(t, arguments...)
+			cells = append(cells, cell)
+		}
+	}
+	for _, cell := range cells {
+		t.Run(cell.name, func(t *testing.T) {
+			s := cell.s.in(t)
+			require.Contains(t, cell.ends, s.wait(cell.r).State)
+			require.Equal(t, 1, s.calls(cell.r, "session/start/payout"))
+			require.LessOrEqual(t, s.calls(cell.r, "session/confirm"), 1)
+		})
+	}
+}
+
+// TestTerminatedInACallAndStartedAgain: package starter starts no second run, Temporal's own tool does, and that adopts the
+// session of the first (hazards A13, R18; F48).
+func TestTerminatedInACallAndStartedAgain(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, stackOptions{noWorker: true, keysOff: true})
+	s.control("modes", leastHelpful)
+	h := s.startHoldingWorker()
+	var cells []*resetCell
+	for _, call := range []string{"start", "confirm"} {
+		r := order(t, pikesim.PresetConfirmed)
+		answer := h.hold(r.PayoutID + "/" + call)
+		s.start(r)
+		answer.wait(t)
+		require.NoError(t, shared.temporal.TerminateWorkflow(testContext(t), payout.WorkflowID(r.PayoutID), "", "test"))
+		again, err := s.starter.Start(testContext(t), r)
+		require.NoError(t, err)
+		require.True(t, again.Existing)
+		_, err = s.starter.Wait(testContext(t), r.PayoutID)
+		require.ErrorIs(t, err, starter.ErrNoResult)
+		s.startWithTheTemporalCLI(r)
+		close(answer.lost)
+		cells = append(cells, &resetCell{name: call, r: r})
+	}
+	for _, cell := range cells {
+		t.Run(cell.name, func(t *testing.T) {
+			s := s.in(t)
+			status := s.wait(cell.r)
+			require.Equal(t, payout.StateSucceeded, status.State)
+			require.Empty(t, attention(status))
+			require.Equal(t, 1, s.calls(cell.r, "session/create"))
+			require.Equal(t, 1, s.calls(cell.r, "session/start/payout"))
+			require.Equal(t, 1, s.calls(cell.r, "session/confirm"))
+		})
+	}
+}
+
+// startWithTheTemporalCLI starts the payout as anyone may who does not know package starter: an ended id starts again.
+func (s *stack) startWithTheTemporalCLI(r payout.Request) {
+	s.t.Helper()
+	input, err := json.Marshal(r)
+	require.NoError(s.t, err)
+	temporalCLI(s.t, "workflow", "start", "--type", "PayoutWorkflow", "--task-queue", s.taskQueue, "--workflow-id", payout.WorkflowID(r.PayoutID), "--input", string(input))
 }
