@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
 
 	"pikepayouts/activities"
@@ -372,4 +374,37 @@ func (s *stack) startWithTheTemporalCLI(r payout.Request) {
 	input, err := json.Marshal(r)
 	require.NoError(s.t, err)
 	temporalCLI(s.t, "workflow", "start", "--type", "PayoutWorkflow", "--task-queue", s.taskQueue, "--workflow-id", payout.WorkflowID(r.PayoutID), "--input", string(input))
+}
+
+// TestADeletedPayoutSentAgain: Temporal has forgotten the payout, as it does after the retention. Pike's idempotency key is
+// the only guard that is left, and holds: the second run pays nothing (hazard A14, F51).
+func TestADeletedPayoutSentAgain(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, stackOptions{})
+	s.control("modes", leastHelpful)
+	r := order(t, pikesim.PresetConfirmed, func(r *payout.Request) { r.Policy.ReadyTimeout = payout.Duration(5 * time.Second) })
+	require.Equal(t, payout.StateSucceeded, s.pay(r).State)
+	s.forget(r)
+	s.start(r)
+	status, err := s.starter.Wait(testContext(t), r.PayoutID)
+	require.NoError(t, err)
+	require.Equal(t, payout.StateCancelled, status.State)
+	require.Equal(t, string(pike.CodeIdempotencyKeyExists), status.Error.Code)
+	require.Equal(t, 2, s.calls(r, "session/create"), "a session that stays empty")
+	require.Equal(t, 1, s.calls(r, "session/start/payout"))
+	require.Len(t, s.ledger(r).Movements, 1)
+}
+
+// forget deletes the payout's history.
+func (s *stack) forget(r payout.Request) {
+	s.t.Helper()
+	execution := &commonpb.WorkflowExecution{WorkflowId: payout.WorkflowID(r.PayoutID)}
+	_, err := shared.temporal.WorkflowService().DeleteWorkflowExecution(testContext(s.t),
+		&workflowservice.DeleteWorkflowExecutionRequest{Namespace: "default", WorkflowExecution: execution})
+	require.NoError(s.t, err)
+	require.Eventually(s.t, func() bool {
+		_, err := shared.temporal.DescribeWorkflowExecution(testContext(s.t), execution.GetWorkflowId(), "")
+		var gone *serviceerror.NotFound
+		return errors.As(err, &gone)
+	}, time.Minute, 50*time.Millisecond)
 }
