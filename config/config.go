@@ -11,6 +11,7 @@ import (
 
 	"github.com/sethvargo/go-envconfig"
 	"go.temporal.io/sdk/client"
+	sdkworker "go.temporal.io/sdk/worker"
 )
 
 // Worker is what `payouts worker` needs.
@@ -24,6 +25,8 @@ type Worker struct {
 	RateLimit float64
 	// ObserveOnly holds every start, confirm and cancel.
 	ObserveOnly bool
+	// Version is the worker's deployment version; zero is none.
+	Version sdkworker.WorkerDeploymentVersion
 }
 
 // Gateway is what `payouts webhookgw` needs.
@@ -57,7 +60,7 @@ func LoadWorker(ctx context.Context, lookuper envconfig.Lookuper) (Worker, error
 	r := newReader(ctx, lookuper)
 	config := Worker{
 		Temporal: r.temporal(), TaskQueue: r.taskQueue(), Log: r.log(), OpsAddr: r.opsAddr(), Pike: r.pike(), RateLimit: r.rateLimit(),
-		ObserveOnly: r.observeOnly(),
+		ObserveOnly: r.observeOnly(), Version: r.deploymentVersion(),
 	}
 	return result(config, r)
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sethvargo/go-envconfig"
 	"github.com/stretchr/testify/require"
+	sdkworker "go.temporal.io/sdk/worker"
 
 	"pikepayouts/config"
 	"pikepayouts/pike"
@@ -98,6 +99,7 @@ func TestWorkerDefaults(t *testing.T) {
 	require.Equal(t, 30*time.Second, c.Pike.Timeout)
 	require.Zero(t, c.RateLimit)
 	require.Empty(t, c.Temporal.HostPort, "the SDK's default")
+	require.Zero(t, c.Version, "not versioned")
 	require.True(t, rsaKey().Equal(c.Pike.PrivateKey))
 }
 
@@ -106,6 +108,7 @@ func TestWorkerSettings(t *testing.T) {
 		"TEMPORAL_ADDRESS": "temporal:7233", "TEMPORAL_NAMESPACE": "pay", "PAYOUTS_TASK_QUEUE": "q", "PAYOUTS_OPS_ADDR": "127.0.0.1:0",
 		"PAYOUTS_LOG_LEVEL": "debug", "PAYOUTS_LOG_FORMAT": "text", "PIKE_API_VERSION": "v2", "PIKE_SUBMERCHANT": "s1",
 		"PIKE_TIMEOUT": "5s", "PIKE_RATE_LIMIT": "2.5", "PAYOUTS_OBSERVE_ONLY": "true", "PIKE_PRIVATE_KEY_FILE": "", "PIKE_PRIVATE_KEY": privatePEM(rsaKey()),
+		"TEMPORAL_DEPLOYMENT_NAME": "payouts", "TEMPORAL_WORKER_BUILD_ID": "v1.2.3",
 	})
 	c, err := config.LoadWorker(t.Context(), e.lookuper())
 	require.NoError(t, err)
@@ -118,6 +121,7 @@ func TestWorkerSettings(t *testing.T) {
 	require.Equal(t, 5*time.Second, c.Pike.Timeout)
 	require.Equal(t, pike.V2, c.Pike.Version)
 	require.Equal(t, "s1", c.Pike.Submerchant)
+	require.Equal(t, sdkworker.WorkerDeploymentVersion{DeploymentName: "payouts", BuildID: "v1.2.3"}, c.Version)
 }
 
 // TestEveryProblemAtOnce sets every variable wrong and reads all of them in one error.
@@ -150,6 +154,8 @@ func TestEveryProblemAtOnce(t *testing.T) {
 func TestWhatIsMissing(t *testing.T) {
 	require.Equal(t, []string{"PIKE_BASE_URL", "PIKE_PROJECT", "PIKE_PRIVATE_KEY_FILE"}, variablesIn(t, loadWorker(none(t))))
 	require.Equal(t, []string{"PIKE_WEBHOOK_PUBLIC_KEY_FILES"}, variablesIn(t, loadGateway(none(t))))
+	require.Equal(t, []string{"TEMPORAL_WORKER_BUILD_ID"}, variablesIn(t, loadWorker(with(worker(t), environment{"TEMPORAL_DEPLOYMENT_NAME": canary}))))
+	require.Equal(t, []string{"TEMPORAL_DEPLOYMENT_NAME"}, variablesIn(t, loadWorker(with(worker(t), environment{"TEMPORAL_WORKER_BUILD_ID": canary}))))
 	_, err := config.LoadCaller(t.Context(), none(t).lookuper())
 	require.NoError(t, err)
 }

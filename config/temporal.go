@@ -10,6 +10,7 @@ import (
 	"github.com/sethvargo/go-envconfig"
 	"go.temporal.io/sdk/client"
 	temporalenv "go.temporal.io/sdk/contrib/envconfig"
+	sdkworker "go.temporal.io/sdk/worker"
 )
 
 // temporal reads the standard TEMPORAL_* variables and profiles.
@@ -38,6 +39,25 @@ func (r *reader) temporal() client.Options {
 	}
 	r.check("TEMPORAL_ADDRESS", checkServer(profile.Address))
 	return options
+}
+
+// deploymentVersion reads the variables that the Temporal Worker Controller gives
+// its pods. One without the other would be a worker that is not versioned, in silence.
+func (r *reader) deploymentVersion() sdkworker.WorkerDeploymentVersion {
+	var v struct {
+		Deployment string `env:"TEMPORAL_DEPLOYMENT_NAME"`
+		BuildID    string `env:"TEMPORAL_WORKER_BUILD_ID"`
+	}
+	r.read(&v)
+	switch {
+	case v.Deployment == "" && v.BuildID != "":
+		r.problem("TEMPORAL_DEPLOYMENT_NAME", "is missing: set the name of the worker deployment, as TEMPORAL_WORKER_BUILD_ID is set; both or neither")
+	case v.Deployment != "" && v.BuildID == "":
+		r.problem("TEMPORAL_WORKER_BUILD_ID", "is missing: set the id of this build, as TEMPORAL_DEPLOYMENT_NAME is set; both or neither")
+	case strings.ContainsAny(v.Deployment, ".:"): // Temporal joins name and build id with them
+		r.problem("TEMPORAL_DEPLOYMENT_NAME", "must not contain . or :")
+	}
+	return sdkworker.WorkerDeploymentVersion{DeploymentName: v.Deployment, BuildID: v.BuildID}
 }
 
 // checkServer takes host:port and gRPC's own targets such as dns:///host:port; empty is the SDK's default.

@@ -33,6 +33,8 @@ type Options struct {
 	ObserveOnly bool
 	// DataConverter is the one that the Temporal client was built with, the SDK's default if nil.
 	DataConverter converter.DataConverter
+	// Version is the deployment version; zero is none.
+	Version sdkworker.WorkerDeploymentVersion
 }
 
 // New returns a worker with everything registered. It is not started.
@@ -48,11 +50,21 @@ func New(c client.Client, options Options) sdkworker.Worker {
 		TaskQueueActivitiesPerSecond: options.RateLimit,
 		WorkflowPanicPolicy:          sdkworker.BlockWorkflow, // a bug must stop payouts, not fail them (hazard T6)
 		DisableRegistrationAliasing:  true,
+		DeploymentOptions:            deploymentOptions(options.Version),
 	})
 	Register(w, activities.New(activities.Config{
 		Pike: options.Pike, Runs: activities.NewRuns(c, options.DataConverter), ObserveOnly: options.ObserveOnly,
 	}))
 	return w
+}
+
+// deploymentOptions pin every payout to the build on which it started: no other one ever replays it (hazard T5).
+// One that waits for weeks stays there too, also when it continues as new: that build must run until it has ended.
+func deploymentOptions(version sdkworker.WorkerDeploymentVersion) sdkworker.DeploymentOptions {
+	if version == (sdkworker.WorkerDeploymentVersion{}) {
+		return sdkworker.DeploymentOptions{}
+	}
+	return sdkworker.DeploymentOptions{UseVersioning: true, Version: version, DefaultVersioningBehavior: workflow.VersioningBehaviorPinned}
 }
 
 // Register registers the workflows and their activities under their public names.

@@ -17,10 +17,10 @@ import (
 	"pikepayouts/workflows"
 )
 
-// replay runs today's workflow over a recorded history; an error means that it would decide otherwise (hazard T5).
-func replay(history []byte) error {
+// replay runs a workflow over a recorded history; an error means that it would decide otherwise (hazard T5).
+func replay(history []byte, payoutWorkflow any) error {
 	replayer := sdkworker.NewWorkflowReplayer()
-	replayer.RegisterWorkflowWithOptions(workflows.PayoutWorkflow, workflow.RegisterOptions{Name: payout.WorkflowType})
+	replayer.RegisterWorkflowWithOptions(payoutWorkflow, workflow.RegisterOptions{Name: payout.WorkflowType})
 	events, err := client.HistoryFromJSON(bytes.NewReader(history), client.HistoryJSONOptions{})
 	if err != nil {
 		return err
@@ -40,7 +40,7 @@ func TestRecordedHistoriesReplay(t *testing.T) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			history, err := os.ReadFile(file)
 			require.NoError(t, err)
-			require.NoError(t, replay(history))
+			require.NoError(t, replay(history, workflows.PayoutWorkflow))
 		})
 	}
 }
@@ -54,6 +54,6 @@ func TestAWrongHistoryDoesNotReplay(t *testing.T) {
 		`"name": "StartPayout"`:    `"name": "SessionStatus"`,
 	} {
 		require.Contains(t, string(happy), old)
-		require.Error(t, replay(bytes.Replace(happy, []byte(old), []byte(wrong), 1)))
+		require.Error(t, replay(bytes.Replace(happy, []byte(old), []byte(wrong), 1), workflows.PayoutWorkflow))
 	}
 }

@@ -33,7 +33,9 @@ Environment, besides TEMPORAL_*:
   PAYOUTS_TASK_QUEUE        payouts
   PAYOUTS_OBSERVE_ONLY      false; true holds every start, confirm and cancel while status reads go on
   PAYOUTS_OPS_ADDR          :9090; /healthz, /readyz, /metrics
-  PAYOUTS_LOG_LEVEL/_FORMAT info, json`
+  PAYOUTS_LOG_LEVEL/_FORMAT info, json
+  TEMPORAL_DEPLOYMENT_NAME  off; with TEMPORAL_WORKER_BUILD_ID: worker versioning, payouts stay with the
+                            build on which they started (docs/deploy.md, Upgrading)`
 
 func (a *app) workerCommand() *cobra.Command {
 	return &cobra.Command{
@@ -74,9 +76,14 @@ func runWorker(ctx context.Context, settings config.Worker, logger *slog.Logger)
 	if err != nil {
 		return fmt.Errorf("PAYOUTS_OPS_ADDR: %w", err)
 	}
-	w := worker.New(c, worker.Options{TaskQueue: settings.TaskQueue, Pike: provider, RateLimit: settings.RateLimit, ObserveOnly: settings.ObserveOnly})
+	w := worker.New(c, worker.Options{
+		TaskQueue: settings.TaskQueue, Pike: provider, RateLimit: settings.RateLimit, ObserveOnly: settings.ObserveOnly, Version: settings.Version,
+	})
 	logger.Info("worker runs", "task_queue", settings.TaskQueue, "namespace", namespace,
 		"pike_base_url", settings.Pike.BaseURL, "pike_api_version", settings.Pike.Version, "ops", ops.Addr().String())
+	if settings.Version.BuildID != "" {
+		logger.Info("worker is versioned, payouts are pinned", "deployment", settings.Version.DeploymentName, "build_id", settings.Version.BuildID)
+	}
 	if settings.ObserveOnly {
 		logger.Warn("PAYOUTS_OBSERVE_ONLY is on: no start, confirm or cancel is sent; payouts wait")
 	}
