@@ -17,12 +17,18 @@ import (
 
 func temporalCLI(t *testing.T, arguments ...string) string {
 	t.Helper()
+	output, err := tryTemporalCLI(t, arguments...)
+	require.NoError(t, err, output)
+	return output
+}
+
+func tryTemporalCLI(t *testing.T, arguments ...string) (string, error) {
+	t.Helper()
 	binary, err := temporalBinary()
 	require.NoError(t, err)
 	command := exec.CommandContext(testContext(t), binary, append(arguments, "--address", shared.address)...)
 	output, err := command.CombinedOutput()
-	require.NoError(t, err, string(output))
-	return string(output)
+	return string(output), err
 }
 
 // TestTheTemporalCLIIsAClient starts, finds and decides a payout with Temporal's own tool, as the design shows it.

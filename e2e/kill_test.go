@@ -43,6 +43,12 @@ func startProcess(t *testing.T, environment []string, arguments ...string) *proc
 	t.Helper()
 	binary, err := buildBinary()
 	require.NoError(t, err)
+	return startBinary(t, binary, environment, arguments...)
+}
+
+// startBinary starts another build than that of the tree.
+func startBinary(t *testing.T, binary string, environment []string, arguments ...string) *process {
+	t.Helper()
 	cmd := exec.Command(binary, arguments...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "PAYOUTS_OPS_ADDR=127.0.0.1:0"}, environment...)
 	if os.Getenv("PAYOUTS_E2E_LOG") != "" {
