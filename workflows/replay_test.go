@@ -2,16 +2,20 @@ package workflows_test
 
 import (
 	"bytes"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
 	sdkworker "go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
+	"google.golang.org/protobuf/proto"
 
 	"pikepayouts/payout"
 	"pikepayouts/workflows"
@@ -19,14 +23,22 @@ import (
 
 // replay runs a workflow over a recorded history; an error means that it would decide otherwise (hazard T5).
 func replay(history []byte, payoutWorkflow any) error {
-	replayer := sdkworker.NewWorkflowReplayer()
-	replayer.RegisterWorkflowWithOptions(payoutWorkflow, workflow.RegisterOptions{Name: payout.WorkflowType})
 	events, err := client.HistoryFromJSON(bytes.NewReader(history), client.HistoryJSONOptions{})
 	if err != nil {
 		return err
 	}
+	return replayEvents(events, payoutWorkflow, io.Discard)
+}
+
+func replayEvents(events *historypb.History, payoutWorkflow any, logged io.Writer) error {
+	replayer, err := sdkworker.NewWorkflowReplayerWithOptions(sdkworker.WorkflowReplayerOptions{EnableLoggingInReplay: true})
+	if err != nil {
+		return err
+	}
+	replayer.RegisterWorkflowWithOptions(payoutWorkflow, workflow.RegisterOptions{Name: payout.WorkflowType})
 	started := events.GetEvents()[0].GetWorkflowExecutionStartedEventAttributes()
-	return replayer.ReplayWorkflowHistoryWithOptions(log.NewStructuredLogger(slog.New(slog.DiscardHandler)), events, sdkworker.ReplayWorkflowHistoryOptions{
+	logger := log.NewStructuredLogger(slog.New(slog.NewTextHandler(logged, nil)))
+	return replayer.ReplayWorkflowHistoryWithOptions(logger, events, sdkworker.ReplayWorkflowHistoryOptions{
 		OriginalExecution: workflow.Execution{ID: started.GetWorkflowId(), RunID: started.GetOriginalExecutionRunId()}, // the payout checks its id
 	})
 }
@@ -56,4 +68,44 @@ func TestAWrongHistoryDoesNotReplay(t *testing.T) {
 		require.Contains(t, string(happy), old)
 		require.Error(t, replay(bytes.Replace(happy, []byte(old), []byte(wrong), 1), workflows.PayoutWorkflow))
 	}
+}
+
+// TestAWebhookBesideTheLastAnswerIsRead: it arrives in the workflow task that ends the payout (hazard L8).
+func TestAWebhookBesideTheLastAnswerIsRead(t *testing.T) {
+	file, err := os.Open(filepath.Join("testdata", "histories", "happy.json"))
+	require.NoError(t, err)
+	defer func() { _ = file.Close() }()
+	history, err := client.HistoryFromJSON(file, client.HistoryJSONOptions{})
+	require.NoError(t, err)
+	signalBeforeLastTask(history)
+	var logged bytes.Buffer
+	require.NoError(t, replayEvents(history, workflows.PayoutWorkflow, &logged))
+	require.Contains(t, logged.String(), "webhook after the end")
+	require.NotContains(t, logged.String(), "unhandled signals")
+}
+
+// signalBeforeLastTask repeats the history's last signal before its last workflow task.
+func signalBeforeLastTask(history *historypb.History) {
+	var signal *historypb.HistoryEvent
+	var at int
+	for i, event := range history.GetEvents() {
+		switch {
+		case event.GetWorkflowExecutionSignaledEventAttributes() != nil:
+			signal = proto.CloneOf(event)
+		case event.GetWorkflowTaskScheduledEventAttributes() != nil:
+			at = i
+		}
+	}
+	signal.EventId = history.Events[at].GetEventId()
+	for _, event := range history.Events[at:] {
+		event.EventId++
+		switch attributes := event.GetAttributes().(type) {
+		case *historypb.HistoryEvent_WorkflowTaskStartedEventAttributes:
+			attributes.WorkflowTaskStartedEventAttributes.ScheduledEventId++
+		case *historypb.HistoryEvent_WorkflowTaskCompletedEventAttributes:
+			attributes.WorkflowTaskCompletedEventAttributes.ScheduledEventId++
+			attributes.WorkflowTaskCompletedEventAttributes.StartedEventId++
+		}
+	}
+	history.Events = slices.Insert(history.Events, at, signal)
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/log"
@@ -324,17 +325,17 @@ func (p *payoutRun) now() time.Time { return workflow.Now(p.ctx) }
 
 func (p *payoutRun) wake() { p.woken = true }
 
-// recordSignals is the one coroutine that receives webhooks, in whatever order they come.
+// recordSignals is the one coroutine that receives webhooks, in whatever order they come. It leaves them in
+// their channels until it runs: a blocked selector would take one out before, and a run that ends or
+// continues as new in that very workflow task could not read it any more (hazards L8, L9).
 func (p *payoutRun) recordSignals(ctx workflow.Context) {
-	selector := workflow.NewSelector(ctx)
-	for _, name := range signalNames {
-		selector.AddReceive(workflow.GetSignalChannel(ctx, name), func(channel workflow.ReceiveChannel, _ bool) {
-			p.recordEvents(channel)
-		})
+	for workflow.Await(ctx, p.signalsUnread) == nil {
+		p.receiveSignals()
 	}
-	for {
-		selector.Select(ctx)
-	}
+}
+
+func (p *payoutRun) signalsUnread() bool {
+	return slices.ContainsFunc(signalNames, func(name string) bool { return workflow.GetSignalChannel(p.ctx, name).Len() > 0 })
 }
 
 var signalNames = []string{payout.SignalReadyToConfirm, payout.SignalPaymentFinished}
