@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
 
 	"pikepayouts/payout"
 	"pikepayouts/pike"
@@ -174,6 +175,33 @@ func TestNothingIsSentInARepeatedActivity(t *testing.T) {
 		require.False(t, result.Sent)
 		require.True(t, result.Session.Reset, "never a payout that was paid without our confirm")
 	})
+}
+
+// TestARepeatedAttemptSendsNothing: an operator may raise the attempts of an activity that runs (hazard A12).
+func TestARepeatedAttemptSendsNothing(t *testing.T) {
+	ready := onePayout(pike.SessionInProgress, pike.PayoutPending)
+	ready.NextAction = pike.NextActionConfirm
+	lost := &pike.Error{Outcome: pike.Unknown}
+	confirming := &pikeStub{session: ready, err: lost}
+	starting := &pikeStub{session: pike.Session{ID: "ps_1", Status: pike.SessionCreated}, err: lost}
+	run := Run{currentRun}
+	attemptThrice(t, New(Config{Pike: confirming, Runs: runsStub{}}).ConfirmSession, SessionInput{Run: run, SessionID: "ps_1", Order: order()})
+	attemptThrice(t, New(Config{Pike: starting, Runs: runsStub{}}).StartPayout, StartInput{Run: run, SessionID: "ps_1", Request: orderRequest()})
+	require.Equal(t, 1, confirming.sends)
+	require.Equal(t, 1, starting.sends)
+}
+
+func attemptThrice(t *testing.T, call, in any) {
+	t.Helper()
+	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
+	env := suite.NewTestWorkflowEnvironment()
+	env.RegisterActivity(call)
+	env.ExecuteWorkflow(func(ctx workflow.Context) error {
+		options := workflow.ActivityOptions{StartToCloseTimeout: time.Minute, RetryPolicy: &temporal.RetryPolicy{MaximumAttempts: 3}}
+		return workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, options), call, in).Get(ctx, nil)
+	})
+	require.Equal(t, Unknown, FailureOf(env.GetWorkflowError()).Outcome)
 }
 
 // TestAResetRunNeverStartsWhatIsStarted: status shows the payout, whatever the history says.

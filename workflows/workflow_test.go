@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/log"
@@ -204,8 +206,9 @@ func TestEveryOrderOfWebhooksEndsAlike(t *testing.T) {
 
 func TestForgedWebhooksMoveNothing(t *testing.T) {
 	h := newHarness(t)
+	forged := payout.Event{Type: payout.SignalPaymentFinished, SessionID: "ps_1", SessionStatus: "accepted", PayoutStatus: "succeeded"}
 	for i := range 20 {
-		h.at(time.Duration(i)*second, func() { h.signal(payout.SignalReadyToConfirm); h.signal(payout.SignalPaymentFinished) })
+		h.at(time.Duration(i)*second, func() { h.signal(payout.SignalReadyToConfirm); h.env.SignalWorkflow(forged.Type, forged) })
 	}
 	h.statusAt(25*second, func(status payout.Status) {
 		require.Equal(t, payout.StateAwaitingReady, status.State)
@@ -450,6 +453,25 @@ func TestLostAnswers(t *testing.T) {
 		h.pikeTurns(2*minute, notPaid, "")
 		require.Equal(t, payout.StateCancelled, h.run(request(manual)).State)
 	})
+}
+
+// TestMoneyCallsAreAttemptedOnce: Temporal itself repeats nothing that moves money (hazard A5).
+func TestMoneyCallsAreAttemptedOnce(t *testing.T) {
+	for _, decision := range []string{payout.DecisionConfirm, payout.DecisionCancel} {
+		h := newHarness(t)
+		for _, method := range []string{"start", "confirm", "cancel"} {
+			h.pike.failing(method, 1, fakeError{err: unknownError(method)})
+		}
+		h.env.SetOnActivityStartedListener(func(info *activity.Info, _ context.Context, _ converter.EncodedValues) {
+			if slices.Contains([]string{"StartPayout", "ConfirmSession", "CancelSession"}, info.ActivityType.Name) {
+				require.EqualValues(t, 1, info.Attempt, info.ActivityType.Name)
+			}
+		})
+		h.pikeTurns(5*minute, ready, payout.SignalReadyToConfirm)
+		h.decide(6*minute, decision, "ann")
+		h.pikeTurns(20*minute, notPaid, payout.SignalPaymentFinished)
+		h.run(request(manual))
+	}
 }
 
 func TestTemporalCancellation(t *testing.T) {
