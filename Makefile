@@ -58,6 +58,10 @@ test: build temporal vet workflowcheck ## everything CI runs: build, vet, workfl
 e2e-replay: build temporal ## the end-to-end tests with sticky cache 0: every workflow task replays its history
 	@$(GO) test -count=1 -parallel 24 -timeout 15m ./e2e -sticky-cache 0
 
+.PHONY: breakages
+breakages: temporal ## take one guard out at a time, beside the tree; each time a named test must fail
+	@cd e2e && $(GO) test -count=1 -tags breakages -run TestBreakages
+
 .PHONY: fuzz
 fuzz: ## every fuzz test for FUZZTIME (20s)
 	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sed -E 's/(.*)\/[^/]*:func (.*)/\1 \2/' | \

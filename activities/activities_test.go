@@ -379,6 +379,7 @@ func TestAnObservingWorkerSendsNothing(t *testing.T) {
 	_, cancel := executeActivity[SendResult](a.CancelSession, in)
 	_, start := executeActivity[Session](a.StartPayout, StartInput{Run: Run{currentRun}, SessionID: "ps_1", Request: orderRequest()})
 	for _, err := range []error{confirm, cancel, start} {
+		require.Error(t, err)
 		failure := FailureOf(err)
 		require.True(t, failure.Held)
 		require.Equal(t, NotSent, failure.Outcome)

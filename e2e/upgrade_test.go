@@ -257,14 +257,30 @@ func TestPinnedPayoutsStayOnTheirBuild(t *testing.T) {
 	fresh := s.openPayouts(4)
 	firstWorkers.kill() // what they had in memory must be replayed
 	s.nudge(old)
-	deploy(t, first, build("1"))
+	firstWorkers = deploy(t, first, build("1"))
 	s.setCurrent(deployment, "1") // rolled back
-	last := s.openPayouts(4)
-
-	s.finish(slices.Concat(old, fresh, last))
+	parked := s.openPayouts(4)
+	s.finish(slices.Concat(old, fresh))
 	s.ranOnBuild("1", old)
 	s.ranOnBuild("2", fresh)
-	s.ranOnBuild("1", last)
+
+	deploy(t, first, build("3")) // replays what began on build 1
+	s.setCurrent(deployment, "3")
+	temporalCLI(t, "workflow", "update-options", "--query", "TemporalWorkerDeploymentVersion='"+deployment+":1' AND ExecutionStatus='Running'", "--yes",
+		"--versioning-override-behavior", "pinned", "--versioning-override-deployment-name", deployment, "--versioning-override-build-id", "3")
+	s.waitUntilMoved(parked, "3")
+	firstWorkers.stop()
+	s.finish(parked)
+	s.ranOnBuild("3", parked)
+}
+
+func (s *stack) waitUntilMoved(payouts []openPayout, build string) {
+	s.t.Helper()
+	for _, p := range payouts {
+		require.Eventually(s.t, func() bool {
+			return s.execution(p.Request).GetVersioningInfo().GetVersioningOverride().GetPinned().GetVersion().GetBuildId() == build
+		}, time.Minute, 100*time.Millisecond, "%s was not moved", p.PayoutID)
+	}
 }
 
 // setCurrent makes a build the one that new payouts go to, as docs/deploy.md says. Temporal must have seen its workers first.

@@ -1,0 +1,187 @@
+//go:build breakages
+
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// breakage takes one guard out of the code. The named test must fail then: that is what proves the guard.
+type breakage struct {
+	name, hazard string
+	pkg, test    string
+	edits        []edit
+}
+
+func breakages() []breakage {
+	const (
+		machine     = "workflows/machine.go"
+		results     = "workflows/results.go"
+		workflow    = "workflows/workflow.go"
+		acts        = "activities/activities.go"
+		session     = "activities/session.go"
+		gateway     = "webhookgw/gateway.go"
+		correlate   = "webhookgw/correlate.go"
+		interceptor = "webhookgw/temporal.go"
+		client      = "pike/client.go"
+		verifier    = "pike/webhook.go"
+	)
+	return []breakage{
+		{"a confirm is repeated blindly", "A3", "workflows", "TestLostAnswers/confirm_pays_once", []edit{
+			{machine, "m.sendOpen() && !m.settledTruth():\n\t\treturn m.settle(now)\n\tcase m.deadlinePassed(now) && !m.ConfirmMayLive:", "m.deadlinePassed(now) && !m.ConfirmMayLive:"},
+			{acts, "session.Phase != PhaseReady || session.Mismatch", "session.Mismatch"},
+		}},
+		{"no status before a start is repeated", "A2", "workflows", "TestNext/an_unknown_start_is_looked_at_after_the_settle_delay", []edit{
+			{machine, "m.sendOpen() && !m.settledTruth():\n\t\treturn m.settle(now)\n\tcase m.cancelDecided():",
+				"m.sendOpen() && now.Before(m.SentAt.Add(settleDelay)):\n\t\treturn step{do: wait, until: m.SentAt.Add(settleDelay)}\n\tcase m.cancelDecided():"},
+		}},
+		{"no settle delay", "A6", "workflows", "TestLostAnswers/start_that_never_arrived_is_repeated_after_the_settle_delay", []edit{
+			{machine, "settleDelay = 90 * time.Second", "settleDelay = time.Second"},
+		}},
+		{"a money call has more than one attempt", "A5", "workflows", "TestMoneyCallsAreAttemptedOnce", []edit{
+			{workflow, "RetryPolicy{MaximumAttempts: 1}", "RetryPolicy{MaximumAttempts: 3}"},
+		}},
+		{"an attempt that an operator added sends again", "A12", "activities", "TestARepeatedAttemptSendsNothing", []edit{
+			{acts, "\tif info.Attempt > 1 {\n\t\treturn true", "\tif info.Attempt > 1 {\n\t\treturn false"},
+		}},
+		{"no reset guard", "A11", "activities", "TestNothingIsSentInAResetRunBeforeSomebodyHasWaited", []edit{
+			{acts, "return info.WorkflowExecution.RunID != r.OriginalRunID", "return false"},
+		}},
+		{"what Pike holds is not compared with the order", "A22", "workflows", "TestMismatchIsNeverConfirmed", []edit{
+			{session, "mismatch(session, order),", `"",`},
+		}},
+		{"the answer for another session is taken", "W25", "activities", "TestAnswerForAnotherSessionIsNoAnswer", []edit{
+			{session, "session.ID != sessionID", `session.ID == ""`},
+		}},
+		{"a session in error counts as not paid", "A8", "workflows", "TestDeclines/with_session_error,_flips_to_paid_after_five_days", []edit{
+			{session, "\t\treturn PhaseUnresolved\n", "\t\treturn PhaseNotPaid\n"},
+		}},
+		{"a cancellation is taken after confirm", "A4", "workflows", "TestTemporalCancellation/after_the_one-way_door", []edit{
+			{results, "\tswitch m.Status.State {\n\tcase payout.StateCreating,", "\tswitch payout.StateCreating {\n\tcase payout.StateCreating,"},
+			{machine, "m.cancelDecided() && !m.ConfirmMayLive", "m.cancelDecided()"},
+		}},
+		{"a webhook is trusted", "W1", "workflows", "TestForgedWebhooksMoveNothing", []edit{
+			{results, "\tm.Hinted = true\n", "\tif event.PayoutStatus == \"succeeded\" {\n\t\tm.enter(payout.StateSucceeded, event.ReceivedAt, \"\")\n\t}\n\tm.Hinted = true\n"},
+		}},
+		{"webhooks are left unread at the end", "L8", "workflows", "TestAWebhookBesideTheLastAnswerIsRead", []edit{
+			{workflow, "\tp.receiveSignals(func(event payout.Event) {", "\t_ = (func(event payout.Event) {"},
+		}},
+		{"a worker that observes only sends", "A15", "activities", "TestAnObservingWorkerSendsNothing", []edit{
+			{acts, "\tif a.observeOnly {", "\tif false {"},
+		}},
+		{"a change of the workflow is not guarded", "T5", "workflows", "TestRecordedHistoriesReplay", lookBeforeStart(false)},
+		{"200 before Temporal has the event", "W12", "webhookgw", "TestGenuineWebhooks/Temporal_down", []edit{
+			{gateway, "result.err = g.signaler.Signal(", "go g.signaler.Signal("},
+		}},
+		{"a client that hangs up undoes the hand-off", "W16", "webhookgw", "TestDisconnectDoesNotUndoTheHandOff", []edit{
+			{gateway, "context.WithoutCancel(r.Context())", "r.Context()"},
+		}},
+		{"any signature is good", "W1", "webhookgw", "TestBadSignaturesAllLookAlike", []edit{
+			{verifier, "digest[:], signature) == nil", "digest[:], signature) != errors.ErrUnsupported"},
+		}},
+		{"one good signature of two is enough", "W5", "pike", "TestSignatureHeaderHasOneText", []edit{
+			{verifier, "len(signatures) != 1", "len(signatures) == 0"},
+		}},
+		{"the request id of a signal is not set", "E02", "webhookgw", "TestRequestIDReachesTemporal", []edit{
+			{interceptor, "signal.RequestId = carrier.id", "_ = signal"},
+		}},
+		{"every delivery of a webhook is an event of its own", "W8", "webhookgw", "TestRequestID", []edit{
+			{correlate, "parts := []string{", "parts := []string{time.Now().String(), "},
+		}},
+		{"redirects are followed", "A10", "pike", "TestRedirectsAreNotFollowed", []edit{
+			{client, "return http.ErrUseLastResponse", "return nil"},
+		}},
+		{"a lost answer is taken for not sent", "A3", "pike", "TestTimeoutLeavesTheOutcomeOpen", []edit{
+			{client, "outcome := Unknown", "outcome := NotSent"},
+		}},
+	}
+}
+
+// TestBreakages applies one breakage at a time, beside the tree: `make breakages`.
+func TestBreakages(t *testing.T) {
+	proofs := map[string]string{}
+	for _, b := range breakages() {
+		proofs[b.pkg] = strings.TrimPrefix(proofs[b.pkg]+"|"+topLevel(b.test), "|")
+	}
+	for pkg, tests := range proofs { // else it would prove nothing that they fail
+		require.Empty(t, runTests(t, pkg, "^("+tests+")$").failed, "fails without any breakage")
+	}
+	took := make([]time.Duration, len(breakages()))
+	t.Cleanup(func() { printTable(took) })
+	for i, b := range breakages() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			begin := time.Now()
+			result := runTests(t, b.pkg, pattern(b.test), "-overlay", overlay(t, b.edits...))
+			require.Contains(t, result.failed, b.test, "no test notices; the output was:\n%s", result.output)
+			require.NotContains(t, result.output, "panic: ", "the test must fail, not crash")
+			took[i] = time.Since(begin)
+		})
+	}
+}
+
+// printTable shows what was proven; what has no time was not.
+func printTable(took []time.Duration) {
+	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "HAZARD\tBREAKAGE\tTHE TEST THAT FAILED\tTIME")
+	for i, b := range breakages() {
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s %s\t%s\n", b.hazard, b.name, b.pkg, b.test, took[i].Round(100*time.Millisecond))
+	}
+	_ = table.Flush()
+}
+
+func topLevel(test string) string {
+	name, _, _ := strings.Cut(test, "/")
+	return name
+}
+
+// pattern is the -run that selects exactly the test.
+func pattern(test string) string { return "^" + strings.ReplaceAll(test, "/", "$/^") + "$" }
+
+type testRun struct {
+	failed []string
+	output string
+}
+
+// runTests runs tests of a package in a go command of their own. What does not compile proves nothing.
+func runTests(t *testing.T, pkg, run string, flags ...string) testRun {
+	t.Helper()
+	arguments := append([]string{"test", "-json", "-vet=off", "-timeout", "2m", "-run", run}, flags...)
+	command := exec.CommandContext(testContext(t), "go", append(arguments, "./"+pkg)...)
+	command.Dir = ".."
+	stdout, err := command.Output()
+	var exit *exec.ExitError
+	require.True(t, err == nil || errors.As(err, &exit), "%v", err)
+	var result testRun
+	ran := false
+	for decoder := json.NewDecoder(bytes.NewReader(stdout)); ; {
+		var event struct{ Action, Test, Output string }
+		if err := decoder.Decode(&event); errors.Is(err, io.EOF) {
+			break
+		} else {
+			require.NoError(t, err)
+		}
+		result.output += event.Output
+		ran = ran || event.Action == "run"
+		require.NotEqual(t, "build-fail", event.Action, "does not compile:\n%s", result.output)
+		if event.Action == "fail" && event.Test != "" {
+			result.failed = append(result.failed, event.Test)
+		}
+	}
+	require.True(t, ran, "no test ran:\n%s", result.output)
+	slices.Sort(result.failed)
+	return result
+}
