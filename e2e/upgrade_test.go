@@ -113,8 +113,8 @@ func (s *stack) waitUntilHeld(open []openPayout) {
 	s.t.Helper()
 	s.nudge(open)
 	for _, p := range open {
-		require.Eventually(s.t, func() bool { return s.failedTasks(p.Request) > 0 }, 2*time.Minute, 100*time.Millisecond, "%s is replayed", p.PayoutID)
-		require.Equal(s.t, enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, s.execution(p.Request).GetStatus())
+		require.Eventually(s.t, func() bool { return s.failedTasks(p.Request) > 0 || !s.open(p.Request) }, 2*time.Minute, 100*time.Millisecond, "%s is replayed", p.PayoutID)
+		require.True(s.t, s.open(p.Request), "%s has ended", p.PayoutID)
 	}
 }
 
@@ -141,6 +141,11 @@ func (s *stack) execution(r payout.Request) *workflowpb.WorkflowExecutionInfo {
 	description, err := shared.temporal.DescribeWorkflowExecution(testContext(s.t), payout.WorkflowID(r.PayoutID), "")
 	require.NoError(s.t, err)
 	return description.GetWorkflowExecutionInfo()
+}
+
+func (s *stack) open(r payout.Request) bool {
+	s.t.Helper()
+	return s.execution(r).GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING
 }
 
 // fleet is some worker processes of one build.
