@@ -17,11 +17,17 @@ const maxHappyEvents = 42
 
 func (s *stack) history(r payout.Request) []*historypb.HistoryEvent {
 	s.t.Helper()
+	return history(s.t, payout.WorkflowID(r.PayoutID), "")
+}
+
+// history reads a run, "" being the newest.
+func history(t *testing.T, workflowID, runID string) []*historypb.HistoryEvent {
+	t.Helper()
 	var events []*historypb.HistoryEvent
-	iterator := shared.temporal.GetWorkflowHistory(testContext(s.t), payout.WorkflowID(r.PayoutID), "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	iterator := shared.temporal.GetWorkflowHistory(testContext(t), workflowID, runID, false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	for iterator.HasNext() {
 		event, err := iterator.Next()
-		require.NoError(s.t, err)
+		require.NoError(t, err)
 		events = append(events, event)
 	}
 	return events

@@ -33,11 +33,16 @@ func (s *stack) reset(r payout.Request, event int64) string {
 
 func (s *stack) resetRun(r payout.Request, runID string, event int64) string {
 	s.t.Helper()
-	response, err := shared.temporal.ResetWorkflowExecution(testContext(s.t), &workflowservice.ResetWorkflowExecutionRequest{
+	return resetRun(s.t, payout.WorkflowID(r.PayoutID), runID, event)
+}
+
+func resetRun(t *testing.T, workflowID, runID string, event int64) string {
+	t.Helper()
+	response, err := shared.temporal.ResetWorkflowExecution(testContext(t), &workflowservice.ResetWorkflowExecutionRequest{
 		Namespace: "default", Reason: "test", RequestId: uuid.NewString(), WorkflowTaskFinishEventId: event,
-		WorkflowExecution: &commonpb.WorkflowExecution{WorkflowId: payout.WorkflowID(r.PayoutID), RunId: runID},
+		WorkflowExecution: &commonpb.WorkflowExecution{WorkflowId: workflowID, RunId: runID},
 	})
-	require.NoError(s.t, err)
+	require.NoError(t, err)
 	return response.GetRunId()
 }
 
