@@ -44,16 +44,16 @@ func newScene(t *testing.T) *scene {
 	return &scene{t: t, taskQueue: name, payoutID: name, id: payout.WorkflowID(name)}
 }
 
-// work starts a worker for the workflow and the call, one of which may be nil.
-func (s *scene) work(definition any, c *call, options sdkworker.Options) sdkworker.Worker {
+// work starts a worker for the workflow and the activity, one of which may be nil.
+func (s *scene) work(definition, activityFunction any, options sdkworker.Options) sdkworker.Worker {
 	s.t.Helper()
-	options.DisableWorkflowWorker, options.LocalActivityWorkerOnly = definition == nil, c == nil
+	options.DisableWorkflowWorker, options.LocalActivityWorkerOnly = definition == nil, activityFunction == nil
 	w := sdkworker.New(shared.temporal, s.taskQueue, options)
 	if definition != nil {
 		w.RegisterWorkflowWithOptions(definition, workflow.RegisterOptions{Name: factWorkflow})
 	}
-	if c != nil {
-		w.RegisterActivityWithOptions(c.run, activity.RegisterOptions{Name: factActivity})
+	if activityFunction != nil {
+		w.RegisterActivityWithOptions(activityFunction, activity.RegisterOptions{Name: factActivity})
 	}
 	require.NoError(s.t, w.Start())
 	s.t.Cleanup(w.Stop)
