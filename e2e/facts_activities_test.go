@@ -68,7 +68,7 @@ func TestFactR17RaisedAttemptsRunACallAgain(t *testing.T) {
 }
 
 // TestFactE07ResetOfARunningCallDoesNotRepeatIt: `temporal activity reset` on a running call with one attempt leaves it at one.
-// Leaning on it: the money activities, which would not notice: the counter is back at 1.
+// Leaning on it: payoutRun.sending, whose one attempt is the first of the guards of hazard A12.
 func TestFactE07ResetOfARunningCallDoesNotRepeatIt(t *testing.T) {
 	t.Parallel()
 	c := newCall(t)
@@ -88,8 +88,8 @@ func (s *scene) resetActivity() {
 	require.NoError(s.t, err)
 }
 
-// TestFactA12PausedCallIsRepeatedAsAFirstAttempt: a call with one attempt that fails while paused waits for another one, and a reset (or
-// `unpause --reset-attempts`) hands that out as attempt 1.
+// TestFactA12PausedCallIsRepeatedAsAFirstAttempt: a one-attempt call that fails while paused waits for another one all the same, and a
+// reset (or `unpause --reset-attempts`) hands that out as attempt 1. Leaning on it: activities.isRepeat, which does not trust the attempt.
 func TestFactA12PausedCallIsRepeatedAsAFirstAttempt(t *testing.T) {
 	t.Parallel()
 	c := newCall(t)
@@ -221,7 +221,6 @@ func TestFactE13StopTimeoutLetsCallsEnd(t *testing.T) {
 			require.NoError(t, err)
 			continue
 		}
-		t.Log(err)
 		require.Error(t, err)
 		require.Equal(t, activities.Unknown, activities.FailureOf(err).Outcome)
 	}

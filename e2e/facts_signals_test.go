@@ -16,6 +16,7 @@ import (
 	sdkworker "go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
 
 	"pikepayouts/payout"
 	"pikepayouts/webhookgw"
@@ -204,29 +205,44 @@ func TestFactH3EarlySignalsAreKept(t *testing.T) {
 	require.Equal(t, 2, s.last())
 }
 
-// TestFactR14SignalReturnsBeforeItsDeadline: where Temporal does not answer, the SDK gives up at half the deadline, and without one by
-// itself. Leaning on it: the gateway's WEBHOOKGW_SIGNAL_TIMEOUT, after which Pike must get its 503 (hazard W14).
+// TestFactR14SignalReturnsBeforeItsDeadline: where Temporal falls silent, the SDK gives up at half the deadline, at the latest after 10s.
+// Leaning on it: WEBHOOKGW_SIGNAL_TIMEOUT, within which Pike must get its 503 (hazard W14).
 func TestFactR14SignalReturnsBeforeItsDeadline(t *testing.T) {
 	t.Parallel()
-	temporal, err := client.NewLazyClient(client.Options{HostPort: blackHole(t), Logger: quiet()})
+	s := newScene(t)
+	s.start()
+	var silent atomic.Bool
+	temporal, err := client.Dial(client.Options{HostPort: shared.address, Logger: quiet(), ConnectionOptions: client.ConnectionOptions{
+		DialOptions: []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			connection, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+			return mutedConnection{connection, &silent}, err
+		})},
+	}})
 	require.NoError(t, err)
 	t.Cleanup(temporal.Close)
+	require.NoError(t, temporal.SignalWorkflow(testContext(t), s.id, "", factSignal, nil))
+	silent.Store(true)
 	for _, deadline := range []time.Duration{10 * time.Second, time.Minute} {
 		t.Run(deadline.String(), func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), deadline)
 			defer cancel()
-			require.Error(t, temporal.SignalWorkflow(ctx, "payout/1", "", factSignal, nil))
+			var late *serviceerror.DeadlineExceeded
+			require.ErrorAs(t, temporal.SignalWorkflow(ctx, s.id, "", factSignal, nil), &late)
 			require.NoError(t, ctx.Err())
 		})
 	}
 }
 
-// blackHole is the address of a server that takes connections and never says a word.
-func blackHole(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = listener.Close() })
-	return listener.Addr().String()
+// mutedConnection sends into a black hole while it is silent.
+type mutedConnection struct {
+	net.Conn
+	silent *atomic.Bool
+}
+
+func (m mutedConnection) Write(p []byte) (int, error) {
+	if m.silent.Load() {
+		return len(p), nil
+	}
+	return m.Conn.Write(p)
 }
