@@ -100,16 +100,16 @@ func TestFactE10WhichStartsOfAnIDAreRefused(t *testing.T) {
 		o.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY
 		o.WorkflowExecutionErrorWhenAlreadyStarted = true
 	}
-	running := func(*scene) {}
+	stillRunning := func(*scene) {}
 	for name, tt := range map[string]struct {
 		first  func(*scene)
 		second func(*client.StartWorkflowOptions)
 		want   string
 	}{
-		"running, defaults":               {running, defaults, existing},
+		"running, defaults":               {stillRunning, defaults, existing},
 		"completed, defaults":             {completed, defaults, another},
 		"terminated, defaults":            {terminated, defaults, another},
-		"running, RejectDuplicate":        {running, rejectDuplicate, refused},
+		"running, RejectDuplicate":        {stillRunning, rejectDuplicate, refused},
 		"completed, RejectDuplicate":      {completed, rejectDuplicate, refused},
 		"terminated, RejectDuplicate":     {terminated, rejectDuplicate, refused},
 		"completed, DuplicateFailedOnly":  {completed, failedOnly, refused},
