@@ -52,7 +52,7 @@ func TestFactR20CodeCanTellAReset(t *testing.T) {
 func TestFactE11ExecutionTimeoutRunsNoCode(t *testing.T) {
 	t.Parallel()
 	c := newCall(t)
-	s, run := running(t, c, once(), func(o *client.StartWorkflowOptions) { o.WorkflowExecutionTimeout = 2 * time.Second })
+	s, run := running(t, c, once(), func(o *client.StartWorkflowOptions) { o.WorkflowExecutionTimeout = 20 * time.Second })
 	requireTimeout(t, run.Get(testContext(t), nil), enumspb.TIMEOUT_TYPE_START_TO_CLOSE)
 	require.Equal(t, enumspb.WORKFLOW_EXECUTION_STATUS_TIMED_OUT, s.status(""))
 	require.Equal(t, 1, s.events("", taskCompleted), "the first one only")
