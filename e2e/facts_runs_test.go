@@ -23,7 +23,7 @@ func TestFactE06ResetRunsCallsAgain(t *testing.T) {
 	c.end()
 	s, run := running(t, c, once())
 	require.NoError(t, run.Get(testContext(t), nil))
-	reset := s.resetToFirstTask(run.GetRunID())
+	reset := s.untilCalled(c, func() string { return s.resetToFirstTask(run.GetRunID()) })
 	require.NoError(t, shared.temporal.GetWorkflow(testContext(t), s.id, reset).Get(testContext(t), nil))
 	require.EqualValues(t, 2, c.done.Load())
 }
@@ -36,7 +36,8 @@ func TestFactR20CodeCanTellAReset(t *testing.T) {
 	type runs struct{ Original, Activity string }
 	s.work(func(ctx workflow.Context) (seen runs, err error) {
 		seen.Original = workflow.GetInfo(ctx).OriginalRunID
-		err = workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, once()), factActivity).Get(ctx, &seen.Activity)
+		ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: 20 * time.Second})
+		err = workflow.ExecuteActivity(ctx, factActivity).Get(ctx, &seen.Activity)
 		return seen, err
 	}, func(ctx context.Context) (string, error) { return activity.GetInfo(ctx).WorkflowExecution.RunID, nil }, sdkworker.Options{})
 	first := s.start().GetRunID()
@@ -69,8 +70,7 @@ func TestFactR18TerminateFreesTheID(t *testing.T) {
 	require.Error(t, run.Get(testContext(t), nil))
 	require.Equal(t, enumspb.WORKFLOW_EXECUTION_STATUS_TERMINATED, s.status(""))
 	require.Zero(t, c.done.Load())
-	again := s.start()
-	s.eventually(func() bool { return c.begun.Load() == 2 }, "the second run makes no call")
+	again := s.startCall(c)
 	c.end()
 	require.NoError(t, again.Get(testContext(t), nil))
 	s.eventually(func() bool { return c.done.Load() == 2 }, "no effect")

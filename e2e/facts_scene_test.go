@@ -122,6 +122,7 @@ func (s *scene) eventually(condition func() bool, what string) {
 // call is an activity with an effect that nothing calls back, like a request that Pike has got.
 type call struct {
 	begun, done atomic.Int32
+	began       chan struct{} // one item for each that began
 	// fail is how many of the first calls end with an error after their effect.
 	fail int32
 	// end lets calls that are under way end.
@@ -132,12 +133,13 @@ type call struct {
 func newCall(t *testing.T) *call {
 	may, end := context.WithCancel(context.Background())
 	t.Cleanup(end)
-	return &call{may: may, end: end}
+	return &call{may: may, end: end, began: make(chan struct{}, 10)}
 }
 
 // run returns the attempt that Temporal says it is.
 func (c *call) run(ctx context.Context) (int32, error) {
 	number := c.begun.Add(1)
+	c.began <- struct{}{}
 	<-c.may.Done()
 	c.done.Add(1)
 	if number <= c.fail {
@@ -146,9 +148,31 @@ func (c *call) run(ctx context.Context) (int32, error) {
 	return activity.GetInfo(ctx).Attempt, nil
 }
 
-func (s *scene) waitForCall(c *call) {
+// untilCalled returns the run that begin begins, with its call under way. On a busy machine an attempt may get lost
+// between server and worker (matching gives up on it after a second), and a call with one attempt has no other: then the next run.
+func (s *scene) untilCalled(c *call, begin func() (runID string)) (runID string) {
 	s.t.Helper()
-	s.eventually(func() bool { return c.begun.Load() > 0 }, "the call never began")
+	for range 4 {
+		runID = begin()
+		select {
+		case <-c.began:
+			return runID
+		case <-time.After(20 * time.Second):
+		}
+	}
+	require.Fail(s.t, "the call never began")
+	return ""
+}
+
+// startCall starts the workflow, with its call under way.
+func (s *scene) startCall(c *call, change ...func(*client.StartWorkflowOptions)) client.WorkflowRun {
+	s.t.Helper()
+	runID := s.untilCalled(c, func() string {
+		return s.start(append(change, func(o *client.StartWorkflowOptions) {
+			o.WorkflowIDConflictPolicy = enumspb.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
+		})...).GetRunID()
+	})
+	return shared.temporal.GetWorkflow(testContext(s.t), s.id, runID)
 }
 
 // once is how the service sends: one attempt.
