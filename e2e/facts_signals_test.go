@@ -101,9 +101,9 @@ func TestFactH1InterceptorSetsTheRequestID(t *testing.T) {
 	s.work(counting, nil, sdkworker.Options{})
 	run := s.start()
 	s.eventually(func() bool { return s.events("", taskCompleted) > 0 }, "no first workflow task")
-	signaler := webhookgw.NewTemporalSignaler(shared.temporal)
+	gateway := webhookgw.NewTemporal(shared.temporal, "")
 	for range 5 {
-		require.NoError(t, signaler.Signal(testContext(t), s.payoutID, payout.Event{Type: factSignal}, "delivery"))
+		require.NoError(t, gateway.Signal(testContext(t), s.payoutID, payout.Event{ID: "delivery", Type: factSignal}))
 	}
 	require.Equal(t, 1, s.events("", signalled))
 	s.resetToFirstTask(run.GetRunID())
