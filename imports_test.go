@@ -51,6 +51,7 @@ var rules = map[string]rule{
 	"telemetry":   {others: everyOne},
 	"cmd/payouts": {ours: everyOne, others: everyOne},
 	"e2e":         {ours: everyOne, others: everyOne},
+	"e2e/chaos":   {}, // tests only
 
 	"strictjson/jsontest": {others: []string{"pgregory.net/rapid"}}, // for tests only
 }
