@@ -148,7 +148,7 @@ func (r *run) table(v verdict, payouts int) string {
 	rows = append(rows, countRows("resolve ", r.operator.accepted)...)
 	rows = append(rows,
 		[]string{"webhooks acknowledged", fmt.Sprint(v.acknowledged)},
-		[]string{"  after the end", fmt.Sprintf("%d (%d with a record of their own)", v.late, v.lateRecorded)},
+		[]string{"  new after the end", fmt.Sprintf("%d, of them recorded %d", v.late, v.lateRecorded)},
 		[]string{"recovery", r.recovery.Round(time.Second).String()},
 	)
 	for _, row := range r.damage.rows() {

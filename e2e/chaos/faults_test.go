@@ -25,14 +25,16 @@ type fault struct {
 
 // catalogue lists every fault.
 func (s *stack) catalogue() []fault {
-	faults := []fault{
+	kills := []fault{
 		killing("kill temporal", []*process{s.temporal}, 10*time.Second),
 		killing("kill worker", s.workers, 5*time.Second),
 		killing("kill gateway", s.gateways, 5*time.Second),
+	}
+	faults := append(slices.Repeat(kills, 3), // as often as any link is disturbed
 		rolling("restart worker", s.workers),
 		rolling("restart gateway", s.gateways),
 		freezing("freeze worker", s.workers),
-	}
+	)
 	for _, network := range []struct {
 		name  string
 		links []*link

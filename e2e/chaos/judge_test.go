@@ -47,7 +47,7 @@ type verdict struct {
 	problems  []problem
 	ends      map[payout.State]int
 	attention map[payout.AttentionReason]int // payouts that ever had it
-	// acknowledged are the webhooks answered with 200: while the payout was open, after its end, and those of them that are recorded.
+	// acknowledged are the webhooks answered with 200; late those that told of something new after the end, as far as they are recorded.
 	acknowledged, late, lateRecorded int
 }
 
@@ -114,21 +114,21 @@ func judgePayout(o order, r record, tally pikesim.Tally, startedSessions int) []
 // judgeWebhook: what a gateway acknowledged is in the history, or recorded as a late event.
 func (s *stack) judgeWebhook(ctx context.Context, v *verdict, id string, r record, w pikesim.WebhookEntry) error {
 	v.acknowledged++
-	late := r.endedAs != enumspb.EVENT_TYPE_UNSPECIFIED && w.At.After(r.endedAt)
-	if late {
-		v.late++
-	}
 	if r.signals[signal{w.Type, w.SessionID}] {
-		return nil // a repeat after the end is the same event
+		return nil
 	}
 	recorded, err := s.hasLateEvent(ctx, w.SessionID)
 	if err != nil {
 		return err
 	}
-	if late && recorded {
+	late := r.endedAs != enumspb.EVENT_TYPE_UNSPECIFIED && w.At.After(r.endedAt)
+	switch {
+	case recorded:
+		v.late++
 		v.lateRecorded++
-	}
-	if !recorded && (!late || lateEventsMustBeRecorded) {
+	case late && !lateEventsMustBeRecorded:
+		v.late++
+	default:
 		v.add(id, []string{fmt.Sprintf("webhook %s of %s, acknowledged at %s, is nowhere (the payout ended at %s)", w.Type, w.SessionID, w.At, r.endedAt)})
 	}
 	return nil
