@@ -29,7 +29,6 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 
 	"pikepayouts/payout"
-	"pikepayouts/pikesim"
 )
 
 var (
@@ -45,8 +44,6 @@ const (
 	// problemsShown is how many payouts a failure shows in full; the rest is in a file.
 	problemsShown = 3
 )
-
-var noChaos pikesim.Chaos
 
 func TestPayoutsSurviveChaos(t *testing.T) {
 	if testing.Short() {
@@ -156,7 +153,7 @@ func (r *run) table(v verdict, payouts int) string {
 	}
 	for _, p := range r.stack.processes() {
 		if crashes := p.crashed(); len(crashes) > 0 {
-			rows = append(rows, []string{p.name + " ended by itself", strings.Join(crashes, ", ")})
+			rows = append(rows, []string{p.name + " ended", strings.Join(crashes, ", ")})
 		}
 	}
 	var text strings.Builder

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/converter"
 	"golang.org/x/sync/errgroup"
@@ -27,6 +29,8 @@ type problem struct {
 
 // record is what the history of a payout tells.
 type record struct {
+	// lost: Temporal does not know the payout, though it acknowledged the start.
+	lost   bool
 	status payout.Status
 	// endedAs is WorkflowExecutionCompleted for a payout that ended as it should, unspecified for an open one.
 	endedAs enumspb.EventType
@@ -95,13 +99,14 @@ func judgePayout(o order, r record, tally pikesim.Tally, startedSessions int) []
 			wrong = append(wrong, fmt.Sprintf(format, values...))
 		}
 	}
-	open := r.endedAs == enumspb.EVENT_TYPE_UNSPECIFIED
+	open := r.endedAs == enumspb.EVENT_TYPE_UNSPECIFIED && !r.lost
+	problem(r.lost, "Temporal acknowledged the start and does not know the payout")
 	problem(tally.Paid > 1, "paid %d times", tally.Paid)
 	problem(startedSessions > 1, "%d sessions were started", startedSessions)
 	problem(tally.Repeated[pikesim.StepStart] > 0, "started %d times in one session", 1+tally.Repeated[pikesim.StepStart])
 	problem(tally.Repeated[pikesim.StepConfirm] > 0, "confirmed %d times", 1+tally.Repeated[pikesim.StepConfirm])
 	problem(open && r.status.Attention == nil, "open without attention: %s", r.status.State)
-	problem(!open && r.endedAs != enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED, "the workflow ended by %s", r.endedAs)
+	problem(!open && !r.lost && r.endedAs != enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED, "the workflow ended by %s", r.endedAs)
 	problem(!open && (r.status.State == payout.StateSucceeded) != (tally.Paid > 0), "ended %s, paid %d times", r.status.State, tally.Paid)
 	for _, movement := range tally.Movements {
 		moved := payout.AmountDetails{Amount: movement.Amount, Currency: movement.Currency}
@@ -212,6 +217,10 @@ func (s *stack) record(ctx context.Context, id string) (record, error) {
 	events := s.client.GetWorkflowHistory(ctx, payout.WorkflowID(id), "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	for events.HasNext() {
 		event, err := events.Next()
+		var unknown *serviceerror.NotFound
+		if errors.As(err, &unknown) {
+			return record{lost: true}, nil
+		}
 		if err == nil {
 			err = r.note(event)
 		}

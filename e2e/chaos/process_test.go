@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -36,15 +37,14 @@ type process struct {
 
 	mu      sync.Mutex // guards what follows
 	current *incarnation
-	crashes []string // how it ended where nobody asked for that
+	crashes []string // how it ended where nobody asked for that, or not well on SIGTERM
 }
 
 // incarnation is one run of a process.
 type incarnation struct {
 	command *exec.Cmd
 	ended   chan struct{}
-	asked   bool  // to end; guarded by the process's mu
-	err     error // set before ended is closed
+	asked   os.Signal // to end, nil if nobody did; guarded by the process's mu
 }
 
 // startProcess starts the process; its output goes to a file of its name in the folder.
@@ -54,7 +54,11 @@ func startProcess(lifetime context.Context, folder, name string, c command) (*pr
 		return nil, fmt.Errorf("creating the log of %s: %w", name, err)
 	}
 	p := &process{name: name, command: c, log: log, lifetime: lifetime}
-	return p, p.start()
+	if err := p.start(); err != nil {
+		_ = log.Close()
+		return nil, err
+	}
+	return p, nil
 }
 
 // start starts the process unless it runs.
@@ -86,17 +90,24 @@ func (p *process) live(i *incarnation, started chan<- error) {
 	if err != nil {
 		return
 	}
-	i.err = i.command.Wait()
+	err = i.command.Wait()
 	close(i.ended)
-	p.mu.Lock()
-	crashed := !i.asked
-	if crashed {
-		p.crashes = append(p.crashes, i.command.ProcessState.String())
-	}
-	p.mu.Unlock()
-	if crashed && pause(p.lifetime, restartDelay) {
+	if asked := p.noteEnd(i, err); !asked && pause(p.lifetime, restartDelay) {
 		_ = p.start() // if the system can't start it, the wait for readiness will tell
 	}
+}
+
+// noteEnd returns whether somebody asked for the end.
+func (p *process) noteEnd(i *incarnation, err error) (asked bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case i.asked == nil:
+		p.crashes = append(p.crashes, fmt.Sprintf("by itself: %s", i.command.ProcessState))
+	case i.asked == syscall.SIGTERM && err != nil:
+		p.crashes = append(p.crashes, fmt.Sprintf("on SIGTERM: %s", i.command.ProcessState))
+	}
+	return i.asked != nil
 }
 
 func (i *incarnation) hasEnded() bool {
@@ -112,7 +123,7 @@ func (i *incarnation) hasEnded() bool {
 func (p *process) end(signal os.Signal) error {
 	p.mu.Lock()
 	i := p.current
-	i.asked = true
+	i.asked = signal
 	p.mu.Unlock()
 	_ = i.command.Process.Signal(signal) // it may have ended by itself just now
 	ctx, cancel := context.WithTimeout(context.Background(), politeEnd)
@@ -155,9 +166,8 @@ func (p *process) close() {
 	_ = p.log.Close()
 }
 
-// crashed lists how the process ended where nobody asked for it.
 func (p *process) crashed() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.crashes
+	return slices.Clone(p.crashes)
 }

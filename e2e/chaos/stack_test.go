@@ -20,6 +20,7 @@ import (
 	"go.temporal.io/sdk/log"
 	"golang.org/x/sync/errgroup"
 
+	"pikepayouts/pikesim"
 	"pikepayouts/starter"
 	"pikepayouts/webhookgw"
 	"pikepayouts/worker"
@@ -293,6 +294,6 @@ func (s *stack) heal(ctx context.Context) error {
 	for _, p := range s.processes() {
 		problems = append(problems, p.start())
 	}
-	problems = append(problems, s.pike.disturb(ctx, noChaos), s.waitUntilReady(ctx))
+	problems = append(problems, s.pike.disturb(ctx, pikesim.Chaos{}), s.waitUntilReady(ctx))
 	return errors.Join(problems...)
 }
