@@ -147,6 +147,7 @@ func (r *run) table(v verdict, payouts int) string {
 		[]string{"webhooks acknowledged", fmt.Sprint(v.acknowledged)},
 		[]string{"  new after the end", fmt.Sprintf("%d, of them recorded %d", v.late, v.lateRecorded)},
 		[]string{"recovery", r.recovery.Round(time.Second).String()},
+		[]string{"  open last", r.operator.last.String()},
 	)
 	for _, row := range r.damage.rows() {
 		rows = append(rows, []string{"fault " + row[0], row[1]})
@@ -178,7 +179,7 @@ func (r *run) explain(t *testing.T) {
 	var list strings.Builder
 	var shown []string
 	for _, p := range r.problems {
-		fmt.Fprintf(&list, "%s: %s\n", cmp.Or(p.payoutID, "run"), p.text)
+		fmt.Fprintln(&list, p)
 		if p.payoutID != "" && !slices.Contains(shown, p.payoutID) && len(shown) < problemsShown {
 			shown = append(shown, p.payoutID)
 		}

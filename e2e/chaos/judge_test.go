@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
@@ -26,6 +27,8 @@ const lateEventsMustBeRecorded = false
 type problem struct {
 	payoutID, text string
 }
+
+func (p problem) String() string { return strings.TrimPrefix(p.payoutID+": "+p.text, ": ") }
 
 // record is what the history of a payout tells.
 type record struct {

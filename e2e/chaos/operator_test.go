@@ -19,6 +19,7 @@ type operator struct {
 	rechecked map[string]bool
 	accepted  map[string]int    // resolves, by action
 	refused   map[string]string // the last refusal by payout
+	last      problem           // what was open last: it says why the recovery took its time
 }
 
 func newOperator(s *stack) *operator {
@@ -32,6 +33,9 @@ func (o *operator) waitForQuiet(ctx context.Context) []problem {
 		open, err := o.round(ctx)
 		if err == nil && len(open) == 0 {
 			return nil
+		}
+		if len(open) > 0 {
+			o.last = open[0]
 		}
 		if !pause(ctx, time.Second) {
 			if err != nil {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -103,11 +104,21 @@ func (p *process) noteEnd(i *incarnation, err error) (asked bool) {
 	defer p.mu.Unlock()
 	switch {
 	case i.asked == nil:
-		p.crashes = append(p.crashes, fmt.Sprintf("by itself: %s", i.command.ProcessState))
+		p.crashes = append(p.crashes, fmt.Sprintf("by itself: %s: %s", i.command.ProcessState, p.lastWords()))
 	case i.asked == syscall.SIGTERM && err != nil:
-		p.crashes = append(p.crashes, fmt.Sprintf("on SIGTERM: %s", i.command.ProcessState))
+		p.crashes = append(p.crashes, fmt.Sprintf("on SIGTERM: %s: %s", i.command.ProcessState, p.lastWords()))
 	}
 	return i.asked != nil
+}
+
+// lastWords are the end of the log.
+func (p *process) lastWords() string {
+	const most = 400
+	text, err := os.ReadFile(p.log.Name())
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(string(text[max(0, len(text)-most):]))
 }
 
 func (i *incarnation) hasEnded() bool {
