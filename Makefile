@@ -71,8 +71,9 @@ fuzz: ## every fuzz test for FUZZTIME (20s)
 	done
 
 .PHONY: histories
-histories: temporal ## record workflows/testdata/histories anew (only while no older payout can be open)
-	@$(GO) test -count=1 -tags record -run TestRecordHistories -v ./e2e
+histories: temporal ## record workflows/testdata/histories anew (only while no older payout can be open); about 9 minutes
+	@$(GO) test -count=1 -tags record -run TestRecordHistories -parallel 30 -timeout 15m ./e2e
+	@$(GO) test -count=1 -tags record -run TestRecordAParkedPayout ./e2e -suggest-continue-as-new 30
 
 PAYOUTS ?= 50000
 SEED    ?= 1

@@ -31,6 +31,8 @@ func breakages() []breakage {
 		machine     = "workflows/machine.go"
 		results     = "workflows/results.go"
 		workflow    = "workflows/workflow.go"
+		strangers   = "workflows/strangers.go"
+		lateEvent   = "activities/lateevent.go"
 		acts        = "activities/activities.go"
 		session     = "activities/session.go"
 		gateway     = "webhookgw/gateway.go"
@@ -77,14 +79,23 @@ func breakages() []breakage {
 			{results, "\tm.Hinted = true\n", "\tif event.PayoutStatus == \"succeeded\" {\n\t\tm.enter(payout.StateSucceeded, event.ReceivedAt, \"\")\n\t}\n\tm.Hinted = true\n"},
 		}},
 		{"webhooks are left unread at the end", "L8", "workflows", "TestAWebhookBesideTheLastAnswerIsRead", []edit{
-			{workflow, "\tp.receiveSignals(func(event payout.Event) {", "\t_ = (func(event payout.Event) {"},
+			{strangers, "\t\tp.receiveSignals()\n", ""},
 		}},
 		{"a worker that observes only sends", "A15", "activities", "TestAnObservingWorkerSendsNothing", []edit{
 			{acts, "\tif a.observeOnly {", "\tif false {"},
 		}},
 		{"a change of the workflow is not guarded", "T5", "workflows", "TestRecordedHistoriesReplay", lookBeforeStart(false)},
 		{"200 before Temporal has the event", "W12", "webhookgw", "TestGenuineWebhooks/Temporal_down", []edit{
-			{gateway, "result.err = g.signaler.Signal(", "go g.signaler.Signal("},
+			{gateway, "err := g.temporal.Signal(ctx, payoutID, late.Event)", "var err error\n\tgo func() { _ = g.temporal.Signal(ctx, payoutID, late.Event) }()"},
+		}},
+		{"200 before the late event is durable", "W13", "webhookgw", "TestWhatCannotBeKeptComesAgain", []edit{
+			{gateway, "err := g.temporal.Keep(ctx, late)", "var err error\n\tgo func() { _ = g.temporal.Keep(ctx, late) }()"},
+		}},
+		{"a webhook of another session is dropped", "W25", "workflows", "TestEventOfAnotherSessionMovesNothingAndIsKept", []edit{
+			{strangers, "p.keepLate(event, payout.LateOtherSession)", "_ = event"},
+		}},
+		{"a person's word beats a fresh status", "A21", "workflows", "TestAContradictionIsKeptBeforeAPersonUntilItIsResolved", []edit{
+			{lateEvent, "return p == PhasePaid\n", "return false\n"},
 		}},
 		{"a client that hangs up undoes the hand-off", "W16", "webhookgw", "TestDisconnectDoesNotUndoTheHandOff", []edit{
 			{gateway, "context.WithoutCancel(r.Context())", "r.Context()"},
@@ -98,7 +109,7 @@ func breakages() []breakage {
 		{"the request id of a signal is not set", "E02", "webhookgw", "TestRequestIDReachesTemporal", []edit{
 			{interceptor, "signal.RequestId = carrier.id", "_ = signal"},
 		}},
-		{"every delivery of a webhook is an event of its own", "W8", "webhookgw", "TestRequestID", []edit{
+		{"every delivery of a webhook is an event of its own", "W8", "webhookgw", "TestEventID", []edit{
 			{correlate, "parts := []string{", "parts := []string{time.Now().String(), "},
 		}},
 		{"redirects are followed", "A10", "pike", "TestRedirectsAreNotFollowed", []edit{

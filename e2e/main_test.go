@@ -38,6 +38,9 @@ var shared struct {
 // them replay the history at every workflow task, the cheapest check of determinism there is.
 var stickyCache = flag.Int("sticky-cache", 1000, "size of the workers' sticky cache; 0 replays at every workflow task")
 
+// suggestContinueAsNew is the length of a history at which the server suggests to continue as new.
+var suggestContinueAsNew = flag.Int("suggest-continue-as-new", 4096, "events after which the server suggests to continue as new")
+
 func TestMain(m *testing.M) {
 	flag.Parse()
 	sdkworker.SetStickyWorkflowCacheSize(*stickyCache)
@@ -79,6 +82,7 @@ func startDevServer(ctx context.Context) (*testsuite.DevServer, error) {
 		ExistingPath: binary, LogLevel: "error", Stdout: io.Discard, Stderr: io.Discard,
 		ClientOptions: &client.Options{Logger: quiet()},
 	}
+	options.ExtraArgs = []string{"--dynamic-config-value", fmt.Sprintf("limit.historyCount.suggestContinueAsNew=%d", *suggestContinueAsNew)}
 	for _, attribute := range []string{
 		payout.SearchAttributeState + "=Keyword", payout.SearchAttributeSession + "=Keyword", payout.SearchAttributeAttention + "=Keyword",
 		payout.SearchAttributeCurrency + "=Keyword", payout.SearchAttributeAmount + "=Int",

@@ -25,7 +25,7 @@ func TestAChangeIsForRunsThatHaveNotPassedIt(t *testing.T) {
 	require.NoError(t, replay(history, changed))
 	require.Equal(t, []bool{false}, answers)
 
-	h := newHarness(t)
+	h := newBareHarness(t, newFakePike())
 	h.env.RegisterWorkflowWithOptions(changed, workflow.RegisterOptions{Name: "changed"})
 	h.env.ExecuteWorkflow("changed", request(func(r *payout.Request) { r.PayoutID = "" }))
 	require.ErrorContains(t, h.env.GetWorkflowError(), "payout_id")

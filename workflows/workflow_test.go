@@ -38,17 +38,23 @@ type harness struct {
 func newHarness(t *testing.T) *harness { return newHarnessWith(t, newFakePike()) }
 
 func newHarnessWith(t *testing.T, pike *fakePike) *harness {
-	var suite testsuite.WorkflowTestSuite
-	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
-	h := &harness{t: t, env: suite.NewTestWorkflowEnvironment(), pike: pike}
-	h.env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: payout.WorkflowID("p1"), TaskQueue: payout.DefaultTaskQueue})
-	worker.Register(h.env, activities.New(activities.Config{Pike: h.pike, Runs: onlyRun{}}))
+	h := newBareHarness(t, pike)
 	h.env.OnWorkflow(payout.LateEventWorkflowType, mock.Anything, mock.Anything, mock.Anything).Return(payout.LateEventStatus{}, nil).Maybe()
 	h.env.SetOnChildWorkflowStartedListener(func(_ *workflow.Info, _ workflow.Context, args converter.EncodedValues) {
 		var event payout.LateEvent
 		require.NoError(t, args.Get(&event))
 		h.late = append(h.late, event)
 	})
+	return h
+}
+
+// newBareHarness has no stand-in for LateEventWorkflow: after one nothing can be registered.
+func newBareHarness(t *testing.T, pike *fakePike) *harness {
+	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
+	h := &harness{t: t, env: suite.NewTestWorkflowEnvironment(), pike: pike}
+	h.env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: payout.WorkflowID("p1"), TaskQueue: payout.DefaultTaskQueue})
+	worker.Register(h.env, activities.New(activities.Config{Pike: h.pike, Runs: onlyRun{}}))
 	h.env.SetTestTimeout(time.Minute)
 	return h
 }
