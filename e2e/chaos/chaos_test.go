@@ -145,7 +145,7 @@ func (r *run) table(v verdict, payouts int) string {
 	rows = append(rows, countRows("resolve ", r.operator.accepted)...)
 	rows = append(rows,
 		[]string{"webhooks acknowledged", fmt.Sprint(v.acknowledged)},
-		[]string{"  new after the end", fmt.Sprintf("%d, of them recorded %d", v.late, v.lateRecorded)},
+		[]string{"  kept as late events", fmt.Sprint(v.late)},
 		[]string{"recovery", r.recovery.Round(time.Second).String()},
 		[]string{"  open last", r.operator.last.String()},
 	)

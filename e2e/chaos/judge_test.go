@@ -20,9 +20,6 @@ import (
 	"pikepayouts/pikesim"
 )
 
-// lateEventsMustBeRecorded: the gateway answers 200 to a webhook of an ended payout, and leaves a LateEventWorkflow behind.
-const lateEventsMustBeRecorded = false
-
 // problem is a broken promise, of a payout if it has an id.
 type problem struct {
 	payoutID, text string
@@ -54,8 +51,8 @@ type verdict struct {
 	problems  []problem
 	ends      map[payout.State]int
 	attention map[payout.AttentionReason]int // payouts that ever had it
-	// acknowledged are the webhooks answered with 200; late those that told of something new after the end, as far as they are recorded.
-	acknowledged, late, lateRecorded int
+	// acknowledged are the webhooks answered with 200, late those of them that are kept as late events.
+	acknowledged, late int
 }
 
 // judge compares every payout with Pike's ledger, after the last movement.
@@ -129,14 +126,9 @@ func (s *stack) judgeWebhook(ctx context.Context, v *verdict, id string, r recor
 	if err != nil {
 		return err
 	}
-	late := r.endedAs != enumspb.EVENT_TYPE_UNSPECIFIED && w.At.After(r.endedAt)
-	switch {
-	case recorded:
+	if recorded {
 		v.late++
-		v.lateRecorded++
-	case late && !lateEventsMustBeRecorded:
-		v.late++
-	default:
+	} else {
 		v.add(id, []string{fmt.Sprintf("webhook %s of %s, acknowledged at %s, is nowhere (the payout ended at %s)", w.Type, w.SessionID, w.At, r.endedAt)})
 	}
 	return nil
@@ -144,13 +136,18 @@ func (s *stack) judgeWebhook(ctx context.Context, v *verdict, id string, r recor
 
 // hasLateEvent looks for a LateEventWorkflow of the session.
 func (s *stack) hasLateEvent(ctx context.Context, sessionID string) (bool, error) {
+	count, err := s.countLateEvents(ctx, fmt.Sprintf("%s = '%s'", payout.SearchAttributeSession, sessionID))
+	return count > 0, err
+}
+
+func (s *stack) countLateEvents(ctx context.Context, filter string) (int64, error) {
 	answer, err := s.client.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{
-		Query: fmt.Sprintf("WorkflowType = 'LateEventWorkflow' AND %s = '%s'", payout.SearchAttributeSession, sessionID),
+		Query: fmt.Sprintf("WorkflowType = '%s' AND %s", payout.LateEventWorkflowType, filter),
 	})
 	if err != nil {
-		return false, fmt.Errorf("looking for late events of %s: %w", sessionID, err)
+		return 0, fmt.Errorf("counting late events with %s: %w", filter, err)
 	}
-	return answer.GetCount() > 0, nil
+	return answer.GetCount(), nil
 }
 
 // judgeWorkflows: no workflow of any type failed or was ended from outside.

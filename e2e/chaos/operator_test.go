@@ -65,6 +65,11 @@ func (o *operator) round(ctx context.Context) ([]problem, error) {
 			}
 		}
 	}
+	late, err := o.lateEvents(ctx, sessions)
+	if err != nil {
+		return open, err
+	}
+	open = append(open, late...)
 	for id, session := range sessions {
 		if !settled(session) {
 			open = append(open, problem{metadataOf(session.Metadata), fmt.Sprintf("Pike is not done with session %s: %s/%s", id, session.Status, session.PayoutStatus)})
@@ -99,6 +104,48 @@ func (o *operator) resolve(ctx context.Context, summary starter.Summary, session
 	}
 	o.rechecked[summary.PayoutID] = true
 	o.accepted[request.Action]++
+	return nil
+}
+
+// lateEvents looks at the late events that are open, and closes those with attention as the ledger says.
+func (o *operator) lateEvents(ctx context.Context, sessions map[string]pikesim.SessionSummary) ([]problem, error) {
+	count, err := o.stack.countLateEvents(ctx, "ExecutionStatus = 'Running'")
+	if err != nil || count == 0 {
+		return nil, err
+	}
+	open := []problem{{text: fmt.Sprintf("%d late events are open", count)}}
+	filter := starter.Filter{Attention: payout.AttentionLateEvent, Query: "ExecutionStatus = 'Running'"}
+	for summary, err := range o.stack.starter.List(ctx, filter) {
+		if err != nil {
+			return open, err //nolint:wrapcheck // it says that listing failed
+		}
+		if err := o.resolveLate(ctx, summary, sessions[summary.SessionID]); err != nil {
+			return open, err
+		}
+	}
+	return open, nil
+}
+
+func (o *operator) resolveLate(ctx context.Context, summary starter.Summary, session pikesim.SessionSummary) error {
+	if session.Status != "" && !settled(session) {
+		return nil
+	}
+	ledger, err := o.stack.pike.ledgerOf(ctx, metadataOf(session.Metadata))
+	if err != nil {
+		return err
+	}
+	request := payout.ResolveRequest{Action: payout.ResolveCloseNotPaid, By: "ann", Reason: "Pike's support says so", Evidence: "the ledger"}
+	if paidBy(ledger) > 0 {
+		request.Action = payout.ResolveClosePaid
+	}
+	_, err = o.stack.starter.ResolveLateEvent(ctx, summary.LateEvent, request)
+	switch {
+	case errors.Is(err, starter.ErrResolveRefused), errors.Is(err, starter.ErrNoWorker):
+		return nil
+	case err != nil:
+		return err //nolint:wrapcheck // it names the late event
+	}
+	o.accepted["late event "+request.Action]++
 	return nil
 }
 
