@@ -3,8 +3,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"crypto/x509"
-	"encoding/pem"
 	"io"
 	"net/http"
 	"net/http/httputil"
@@ -14,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -49,10 +48,17 @@ func startProcess(t *testing.T, environment []string, arguments ...string) *proc
 // startBinary starts another build than that of the tree.
 func startBinary(t *testing.T, binary string, environment []string, arguments ...string) *process {
 	t.Helper()
-	cmd := exec.Command(binary, arguments...)
+	return startCommand(t, io.Discard, environment, binary, arguments...)
+}
+
+// startCommand gives its stderr to log.
+func startCommand(t *testing.T, log io.Writer, environment []string, name string, arguments ...string) *process {
+	t.Helper()
+	cmd := exec.Command(name, arguments...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "PAYOUTS_OPS_ADDR=127.0.0.1:0"}, environment...)
+	cmd.Stderr = log
 	if os.Getenv("PAYOUTS_E2E_LOG") != "" {
-		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+		cmd.Stdout, cmd.Stderr = os.Stderr, io.MultiWriter(os.Stderr, log)
 	}
 	require.NoError(t, cmd.Start())
 	p := &process{t: t, cmd: cmd}
@@ -68,12 +74,17 @@ func (p *process) kill() {
 	}
 }
 
+// stop is SIGTERM: the process must end well.
+func (p *process) stop() {
+	p.t.Helper()
+	require.NoError(p.t, p.cmd.Process.Signal(syscall.SIGTERM))
+	require.NoError(p.t, p.cmd.Wait())
+}
+
 func workerEnvironment(t *testing.T, s *stack, pikeURL string) []string {
 	t.Helper()
-	encoded, err := x509.MarshalPKCS8PrivateKey(shared.partnerKey)
-	require.NoError(t, err)
 	keyFile := filepath.Join(t.TempDir(), "partner.pem")
-	require.NoError(t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}), 0o600))
+	require.NoError(t, os.WriteFile(keyFile, []byte(privatePEM(t, shared.partnerKey)), 0o600))
 	return []string{
 		"TEMPORAL_ADDRESS=" + shared.address, "PAYOUTS_TASK_QUEUE=" + s.taskQueue,
 		"PIKE_BASE_URL=" + pikeURL, "PIKE_PROJECT=" + project, "PIKE_PRIVATE_KEY_FILE=" + keyFile,

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rsa"
 	"encoding/json"
@@ -47,6 +48,8 @@ type stackOptions struct {
 	noWorker bool
 	// keysOff: Pike ignores idempotency keys.
 	keysOff bool
+	// webhooks is where Pike sends them, the stack's own gateway if empty.
+	webhooks string
 }
 
 var stackNumber atomic.Uint64
@@ -80,7 +83,7 @@ func (s *stack) startGateway() {
 func (s *stack) startSimulator(options stackOptions) {
 	sim, err := pikesim.New(pikesim.Config{
 		PartnerKeys: []*rsa.PublicKey{&shared.partnerKey.PublicKey}, SigningKey: shared.pikeKey, Project: project,
-		WebhookURL: s.gateway.URL + webhookgw.DefaultPath, Timing: options.timing, IdempotencyKeys: !options.keysOff, Logger: testLogger(),
+		WebhookURL: cmp.Or(options.webhooks, s.gateway.URL) + webhookgw.DefaultPath, Timing: options.timing, IdempotencyKeys: !options.keysOff, Logger: testLogger(),
 		Seed: s.number, // session ids of its own: late events are named by them
 	})
 	require.NoError(s.t, err)

@@ -1,0 +1,441 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+	"golang.org/x/sync/errgroup"
+
+	"pikepayouts/payout"
+	"pikepayouts/pike"
+	"pikepayouts/pikesim"
+	"pikepayouts/webhookgw"
+)
+
+// gatewayProcess is a real `payouts webhookgw` on ports of its own choice.
+type gatewayProcess struct {
+	*process
+	url string // where webhooks go
+	ops string // address of /metrics
+}
+
+// host is the address of the webhook port.
+func (g *gatewayProcess) host() string {
+	return strings.TrimSuffix(strings.TrimPrefix(g.url, "http://"), webhookgw.DefaultPath)
+}
+
+// startGatewayProcess starts a gateway that knows Pike's key; environment may say otherwise.
+func startGatewayProcess(t *testing.T, environment ...string) *gatewayProcess {
+	t.Helper()
+	binary, err := buildBinary()
+	require.NoError(t, err)
+	return startGatewayCommand(t, environment, binary, "webhookgw")
+}
+
+func startGatewayCommand(t *testing.T, environment []string, name string, arguments ...string) *gatewayProcess {
+	t.Helper()
+	defaults := []string{
+		"TEMPORAL_ADDRESS=" + shared.address, "WEBHOOKGW_ADDR=127.0.0.1:0",
+		"PIKE_WEBHOOK_PUBLIC_KEYS=" + publicPEM(t, &shared.pikeKey.PublicKey),
+	}
+	log := &startLog{started: make(chan startLine, 1)}
+	g := &gatewayProcess{process: startCommand(t, log, append(defaults, environment...), name, arguments...)}
+	select {
+	case line := <-log.started:
+		g.url, g.ops = line.Webhooks, line.Ops
+	case <-time.After(time.Minute):
+		t.Fatal("the gateway never said that it runs")
+	}
+	return g
+}
+
+func publicPEM(t *testing.T, key *rsa.PublicKey) string {
+	t.Helper()
+	encoded, err := x509.MarshalPKIXPublicKey(key)
+	require.NoError(t, err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: encoded}))
+}
+
+func privatePEM(t *testing.T, key *rsa.PrivateKey) string {
+	t.Helper()
+	encoded, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(t, err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}))
+}
+
+// startLine is what a gateway logs once its ports are open.
+type startLine struct {
+	Message  string `json:"msg"`
+	Webhooks string `json:"webhooks"`
+	Ops      string `json:"ops"`
+}
+
+// startLog finds a gateway's startLine and drops the rest of its log.
+type startLog struct {
+	started chan startLine
+	pending []byte
+	found   bool
+}
+
+func (l *startLog) Write(p []byte) (int, error) {
+	if l.found {
+		return len(p), nil
+	}
+	l.pending = append(l.pending, p...)
+	for !l.found {
+		text, rest, whole := bytes.Cut(l.pending, []byte("\n"))
+		if !whole {
+			break
+		}
+		l.pending = rest
+		var line startLine
+		if json.Unmarshal(text, &line) == nil && line.Message == "gateway runs" {
+			l.started <- line
+			l.found, l.pending = true, nil
+		}
+	}
+	return len(p), nil
+}
+
+// vitals is what a process says of itself at one moment.
+type vitals struct {
+	memory     float64 // resident, bytes
+	goroutines float64
+}
+
+func (g *gatewayProcess) vitals() (vitals, error) {
+	values, err := g.metrics()
+	return vitals{memory: values["process_resident_memory_bytes"], goroutines: values["go_goroutines"]}, err
+}
+
+func (g *gatewayProcess) requireVitals() vitals {
+	g.t.Helper()
+	now, err := g.vitals()
+	require.NoError(g.t, err)
+	require.Positive(g.t, now.memory, "no resident memory in the metrics of this system")
+	return now
+}
+
+// metrics are the values of the ops port, by name and labels as they are printed.
+func (g *gatewayProcess) metrics() (map[string]float64, error) {
+	response, err := opsClient.Get("http://" + g.ops + "/metrics")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	values := map[string]float64{}
+	lines := bufio.NewScanner(response.Body)
+	for lines.Scan() {
+		if at := strings.LastIndexByte(lines.Text(), ' '); at > 0 && lines.Text()[0] != '#' {
+			if values[lines.Text()[:at]], err = strconv.ParseFloat(lines.Text()[at+1:], 64); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return values, lines.Err()
+}
+
+// opsClient keeps no connection: each would be goroutines of the process that is measured.
+var opsClient = &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
+
+// sample reads the vitals again and again until the returned function is called, which gives all of them.
+func (g *gatewayProcess) sample() func() []vitals {
+	done, stop := make(chan struct{}), make(chan struct{})
+	var samples []vitals
+	go func() {
+		defer close(done)
+		for ticker := time.Tick(100 * time.Millisecond); ; {
+			if now, err := g.vitals(); err == nil {
+				samples = append(samples, now)
+			}
+			select {
+			case <-stop:
+				return
+			case <-ticker:
+			}
+		}
+	}()
+	return func() []vitals {
+		close(stop)
+		<-done
+		require.NotEmpty(g.t, samples)
+		return samples
+	}
+}
+
+// peak is the largest memory and the largest number of goroutines, not necessarily of one moment.
+func peak(samples []vitals) vitals {
+	var top vitals
+	for _, s := range samples {
+		top = vitals{memory: max(top.memory, s.memory), goroutines: max(top.goroutines, s.goroutines)}
+	}
+	return top
+}
+
+// requireCalmAgain waits until the gateway has no more goroutines than before, give or take the connections of its own work.
+func (g *gatewayProcess) requireCalmAgain(before vitals) {
+	g.t.Helper()
+	const spare = 15
+	require.Eventually(g.t, func() bool {
+		now, err := g.vitals()
+		return err == nil && now.goroutines <= before.goroutines+spare
+	}, 2*time.Minute, 100*time.Millisecond, "goroutines stay")
+}
+
+func mebibytes(bytes float64) string { return fmt.Sprintf("%.1f MiB", bytes/(1<<20)) }
+
+// mailbox is an open workflow under a payout's id that no worker runs: signals
+// stay in its history, and nothing else gets there.
+type mailbox struct {
+	t        *testing.T
+	payoutID string
+	sent     atomic.Int64
+}
+
+func newMailbox(t *testing.T) *mailbox {
+	t.Helper()
+	box := &mailbox{t: t, payoutID: order(t, pikesim.PresetConfirmed).PayoutID}
+	id := payout.WorkflowID(box.payoutID)
+	_, err := shared.temporal.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: "no-worker"}, "mailbox")
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_ = shared.temporal.TerminateWorkflow(context.WithoutCancel(t.Context()), id, "", "the test is over")
+	})
+	return box
+}
+
+// next is the webhook of an event that nobody sent before: its session is another one.
+func (b *mailbox) next(key *rsa.PrivateKey) (delivery, error) {
+	return signed(webhook("ready_to_confirm", fmt.Sprintf("ps_%d", b.sent.Add(1)), b.payoutID), key)
+}
+
+// stored counts the signals in the history by their session.
+func (b *mailbox) stored() map[string]int {
+	b.t.Helper()
+	counts := map[string]int{}
+	iterator := shared.temporal.GetWorkflowHistory(testContext(b.t), payout.WorkflowID(b.payoutID), "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	for iterator.HasNext() {
+		entry, err := iterator.Next()
+		require.NoError(b.t, err)
+		if signal := entry.GetWorkflowExecutionSignaledEventAttributes(); signal != nil {
+			var event payout.Event
+			require.NoError(b.t, converter.GetDefaultDataConverter().FromPayloads(signal.GetInput(), &event))
+			counts[event.SessionID]++
+		}
+	}
+	return counts
+}
+
+// requireEachStoredOnce is the judge of what was sent and answered 200 in the end: nothing lost, nothing twice.
+func (b *mailbox) requireEachStoredOnce() {
+	b.t.Helper()
+	stored := b.stored()
+	for n := range b.sent.Load() {
+		sessionID := fmt.Sprintf("ps_%d", n+1)
+		require.Equal(b.t, 1, stored[sessionID], "signals of %s", sessionID)
+	}
+	require.Len(b.t, stored, int(b.sent.Load()))
+}
+
+// pikePatience is how long Pike waits for an answer.
+const pikePatience = 10 * time.Second
+
+// delivery is a signed webhook, as Pike sends it once or more.
+type delivery struct{ body, signature string }
+
+func signed(body string, key *rsa.PrivateKey) (delivery, error) {
+	signature, err := pike.Sign(key, []byte(body))
+	return delivery{body: body, signature: signature}, err
+}
+
+// attempt is what came of one delivery to one gateway.
+type attempt struct {
+	status     int // 0 without an answer
+	retryAfter string
+	accepted   bool // the gateway asked for the body
+	err        error
+	// from and to are what the load's weather was when the attempt began and ended.
+	from, to string
+}
+
+// newPike is a client with Pike's patience. A connection serves one webhook: which of
+// several a gateway closes is no question then.
+func newPike() *http.Client {
+	return &http.Client{Timeout: pikePatience, Transport: &http.Transport{DisableKeepAlives: true, ExpectContinueTimeout: pikePatience}}
+}
+
+// send asks for 100-continue, which tells that the gateway took the request in.
+func (d delivery) send(ctx context.Context, pikeClient *http.Client, url string) (a attempt) {
+	var accepted atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got100Continue: func() { accepted.Store(true) }})
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(d.body))
+	if err != nil {
+		return attempt{err: err}
+	}
+	request.Header.Set(pike.HeaderSign, d.signature)
+	request.Header.Set("Expect", "100-continue")
+	response, err := pikeClient.Do(request)
+	if err != nil {
+		return attempt{err: err, accepted: accepted.Load()}
+	}
+	_, err = io.Copy(io.Discard, response.Body)
+	_ = response.Body.Close()
+	return attempt{status: response.StatusCode, retryAfter: response.Header.Get("Retry-After"), accepted: true, err: err}
+}
+
+// load sends events like Pike: each until a gateway answers 200, trying the addresses in turn.
+type load struct {
+	box  *mailbox
+	urls func() []string
+	// key signs from now on; weather names what is wrong at the moment.
+	key     atomic.Pointer[rsa.PrivateKey]
+	weather atomic.Pointer[string]
+
+	mu       sync.Mutex
+	attempts []attempt
+}
+
+func newLoad(t *testing.T, urls func() []string) *load {
+	l := &load{box: newMailbox(t), urls: urls}
+	l.key.Store(shared.pikeKey)
+	l.setWeather("")
+	return l
+}
+
+func (l *load) setWeather(name string) { l.weather.Store(&name) }
+
+// during sends from several clients while do runs, and returns once every event was answered 200.
+func (l *load) during(clients int, do func()) {
+	t := l.box.t
+	t.Helper()
+	done := make(chan struct{})
+	var sending errgroup.Group
+	for range clients {
+		sending.Go(func() error {
+			for pikeClient, turn := newPike(), time.Tick(time.Duration(clients)*time.Second/perSecond); ; {
+				select {
+				case <-done:
+					return nil
+				case <-turn:
+				}
+				if err := l.deliver(testContext(t), pikeClient); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	do()
+	close(done)
+	require.NoError(t, sending.Wait())
+}
+
+// perSecond is how many new events a load makes at most, over all its clients.
+const perSecond = 200
+
+func (l *load) deliver(ctx context.Context, pikeClient *http.Client) error {
+	d, err := l.box.next(l.key.Load())
+	if err != nil {
+		return err
+	}
+	for tries := time.Tick(10 * time.Millisecond); ; {
+		for _, url := range l.urls() {
+			from := *l.weather.Load()
+			a := d.send(ctx, pikeClient, url)
+			a.from, a.to = from, *l.weather.Load()
+			l.mu.Lock()
+			l.attempts = append(l.attempts, a)
+			l.mu.Unlock()
+			if a.status == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("never answered 200: %w, %s", ctx.Err(), d.body)
+		case <-tries:
+		}
+	}
+}
+
+// count is the number of attempts that are like this.
+func (l *load) count(like func(attempt) bool) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, a := range l.attempts {
+		if like(a) {
+			n++
+		}
+	}
+	return n
+}
+
+func (l *load) statuses() map[int]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	counts := map[int]int{}
+	for _, a := range l.attempts {
+		counts[a.status]++
+	}
+	return counts
+}
+
+// brokenOff are attempts that a gateway had taken in and never answered.
+func brokenOff(a attempt) bool { return a.accepted && a.err != nil }
+
+// fleet is several gateways under one list of addresses.
+type fleet struct {
+	t        *testing.T
+	turns    atomic.Uint64
+	mu       sync.Mutex
+	gateways []*gatewayProcess
+}
+
+func newFleet(t *testing.T, size int) *fleet {
+	t.Helper()
+	f := &fleet{t: t}
+	for range size {
+		f.gateways = append(f.gateways, startGatewayProcess(t))
+	}
+	return f
+}
+
+// urls begins with another gateway each time.
+func (f *fleet) urls() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	urls := make([]string, len(f.gateways))
+	turn := int(f.turns.Add(1) % uint64(len(urls)))
+	for i, g := range f.gateways {
+		urls[(i+turn)%len(urls)] = g.url
+	}
+	return urls
+}
+
+// replace starts a gateway instead of one that has ended.
+func (f *fleet) replace(i int, environment ...string) {
+	f.t.Helper()
+	g := startGatewayProcess(f.t, environment...)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.gateways[i] = g
+}
