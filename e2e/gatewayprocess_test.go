@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -304,40 +305,54 @@ func (d delivery) send(ctx context.Context, pikeClient *http.Client, url string)
 
 // load sends events like Pike: each until a gateway answers 200, trying the addresses in turn.
 type load struct {
-	box  *mailbox
+	t    *testing.T
 	urls func() []string
-	// key signs from now on; weather names what is wrong at the moment.
-	key     atomic.Pointer[rsa.PrivateKey]
+	// weather names what is wrong at the moment.
 	weather atomic.Pointer[string]
+
+	// signing is held for reading from the signature of a webhook until its 200.
+	signing sync.RWMutex
+	key     *rsa.PrivateKey
 
 	mu       sync.Mutex
 	attempts []attempt
+	boxes    []*mailbox // one for each client: a workflow takes 10,000 signals
 }
 
 func newLoad(t *testing.T, urls func() []string) *load {
-	l := &load{box: newMailbox(t), urls: urls}
-	l.key.Store(shared.pikeKey)
+	l := &load{t: t, urls: urls, key: shared.pikeKey}
 	l.setWeather("")
 	return l
 }
 
 func (l *load) setWeather(name string) { l.weather.Store(&name) }
 
+// switchKey returns when nothing signed with the old key is on its way.
+func (l *load) switchKey(key *rsa.PrivateKey) {
+	l.signing.Lock()
+	defer l.signing.Unlock()
+	l.key = key
+}
+
+// newEventsPerSecond is how many a load makes at most, over all its clients.
+const newEventsPerSecond = 200
+
 // during sends from several clients while do runs, and returns once every event was answered 200.
 func (l *load) during(clients int, do func()) {
-	t := l.box.t
-	t.Helper()
+	l.t.Helper()
 	done := make(chan struct{})
 	var sending errgroup.Group
 	for range clients {
+		box, pikeClient := newMailbox(l.t), newPike()
+		l.boxes = append(l.boxes, box)
 		sending.Go(func() error {
-			for pikeClient, turn := newPike(), time.Tick(time.Duration(clients)*time.Second/perSecond); ; {
+			for turn := time.Tick(time.Duration(clients) * time.Second / newEventsPerSecond); ; {
 				select {
 				case <-done:
 					return nil
 				case <-turn:
 				}
-				if err := l.deliver(testContext(t), pikeClient); err != nil {
+				if err := l.deliver(testContext(l.t), pikeClient, box); err != nil {
 					return err
 				}
 			}
@@ -345,14 +360,13 @@ func (l *load) during(clients int, do func()) {
 	}
 	do()
 	close(done)
-	require.NoError(t, sending.Wait())
+	require.NoError(l.t, sending.Wait())
 }
 
-// perSecond is how many new events a load makes at most, over all its clients.
-const perSecond = 200
-
-func (l *load) deliver(ctx context.Context, pikeClient *http.Client) error {
-	d, err := l.box.next(l.key.Load())
+func (l *load) deliver(ctx context.Context, pikeClient *http.Client, box *mailbox) error {
+	l.signing.RLock()
+	defer l.signing.RUnlock()
+	d, err := box.next(l.key)
 	if err != nil {
 		return err
 	}
@@ -373,6 +387,29 @@ func (l *load) deliver(ctx context.Context, pikeClient *http.Client) error {
 			return fmt.Errorf("never answered 200: %w, %s", ctx.Err(), d.body)
 		case <-tries:
 		}
+	}
+}
+
+// awaitAnswered waits until that many more events were answered 200.
+func (l *load) awaitAnswered(more int) {
+	l.t.Helper()
+	before := l.statuses()[http.StatusOK]
+	require.Eventually(l.t, func() bool { return l.statuses()[http.StatusOK] >= before+more }, time.Minute, 10*time.Millisecond)
+}
+
+// sent is the number of events.
+func (l *load) sent() int64 {
+	var n int64
+	for _, box := range l.boxes {
+		n += box.sent.Load()
+	}
+	return n
+}
+
+func (l *load) requireEachStoredOnce() {
+	l.t.Helper()
+	for _, box := range l.boxes {
+		box.requireEachStoredOnce()
 	}
 }
 
@@ -399,8 +436,11 @@ func (l *load) statuses() map[int]int {
 	return counts
 }
 
-// brokenOff are attempts that a gateway had taken in and never answered.
-func brokenOff(a attempt) bool { return a.accepted && a.err != nil }
+// brokenOff are attempts on a connection that a gateway had accepted, without an answer. Only it can
+// have ended one in good order; those that wait to be accepted are reset when the port closes.
+func brokenOff(a attempt) bool {
+	return a.err != nil && (a.accepted || errors.Is(a.err, io.EOF))
+}
 
 // fleet is several gateways under one list of addresses.
 type fleet struct {
