@@ -19,6 +19,8 @@ const (
 	networkSlow   network = "slow"   // answers take slowness longer
 )
 
+// slowness is about what one call of Temporal may take: half of the hand-off's time, the SDK keeps the rest for a
+// retry. Pike is asked to repeat what Temporal has long since.
 const slowness = 2 * time.Second
 
 // link is a TCP proxy before a server, with a network that a test breaks.
