@@ -442,17 +442,17 @@ func brokenOff(a attempt) bool {
 	return a.err != nil && (a.accepted || errors.Is(a.err, io.EOF))
 }
 
-// fleet is several gateways under one list of addresses.
-type fleet struct {
+// gatewayFleet is several gateways under one list of addresses.
+type gatewayFleet struct {
 	t        *testing.T
 	turns    atomic.Uint64
 	mu       sync.Mutex
 	gateways []*gatewayProcess
 }
 
-func newFleet(t *testing.T, size int) *fleet {
+func newGatewayFleet(t *testing.T, size int) *gatewayFleet {
 	t.Helper()
-	f := &fleet{t: t}
+	f := &gatewayFleet{t: t}
 	for range size {
 		f.gateways = append(f.gateways, startGatewayProcess(t))
 	}
@@ -460,7 +460,7 @@ func newFleet(t *testing.T, size int) *fleet {
 }
 
 // urls begins with another gateway each time.
-func (f *fleet) urls() []string {
+func (f *gatewayFleet) urls() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	urls := make([]string, len(f.gateways))
@@ -472,7 +472,7 @@ func (f *fleet) urls() []string {
 }
 
 // replace starts a gateway instead of one that has ended.
-func (f *fleet) replace(i int, environment ...string) {
+func (f *gatewayFleet) replace(i int, environment ...string) {
 	f.t.Helper()
 	g := startGatewayProcess(f.t, environment...)
 	f.mu.Lock()

@@ -23,7 +23,7 @@ import (
 func TestOutageOfKilledGateways(t *testing.T) {
 	t.Parallel()
 	kills := 60 * *attackScale
-	f := newFleet(t, 2)
+	f := newGatewayFleet(t, 2)
 	l := newLoad(t, f.urls)
 	l.during(16, func() {
 		for n := range kills {
@@ -43,7 +43,7 @@ func TestOutageOfKilledGateways(t *testing.T) {
 // TestOutageByRollingRestart: hazards W24, F40. What a gateway took in before SIGTERM is answered.
 func TestOutageByRollingRestart(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 3)
+	f := newGatewayFleet(t, 3)
 	l, held := newLoad(t, f.urls), newMailbox(t)
 	restarts := 0
 	l.during(16, func() {
@@ -149,7 +149,7 @@ func TestOutageFreeKeyChange(t *testing.T) {
 	newKey, err := rsa.GenerateKey(rand.Reader, pike.MinKeyBits)
 	require.NoError(t, err)
 	oldPEM, newPEM := publicPEM(t, &shared.pikeKey.PublicKey), publicPEM(t, &newKey.PublicKey)
-	f := newFleet(t, 2)
+	f := newGatewayFleet(t, 2)
 	l := newLoad(t, f.urls)
 	roll := func(keys string) {
 		for i, g := range f.gateways {
