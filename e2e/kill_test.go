@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
@@ -17,9 +19,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"pikepayouts/payout"
-	"pikepayouts/pikesim"
 )
 
 var buildBinary = sync.OnceValues(func() (string, error) {
@@ -62,16 +61,31 @@ func startCommand(t *testing.T, log io.Writer, environment []string, name string
 	}
 	require.NoError(t, cmd.Start())
 	p := &process{t: t, cmd: cmd}
-	t.Cleanup(p.kill)
+	t.Cleanup(func() { p.kill() })
 	return p
 }
 
-// kill is SIGKILL; a second one does nothing.
-func (p *process) kill() {
+// kill is SIGKILL, and says whether it is what ended the process. A second one does nothing.
+func (p *process) kill() bool {
 	if p.cmd.ProcessState == nil {
 		_ = p.cmd.Process.Kill()
 		_ = p.cmd.Wait()
 	}
+	status, _ := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return status.Signaled() && status.Signal() == syscall.SIGKILL
+}
+
+// terminate is SIGTERM, and waits for the exit code.
+func (p *process) terminate() int {
+	p.t.Helper()
+	p.signal(syscall.SIGTERM)
+	_ = p.cmd.Wait() // its error is the exit code once more
+	return p.cmd.ProcessState.ExitCode()
+}
+
+func (p *process) signal(signal syscall.Signal) {
+	p.t.Helper()
+	require.NoError(p.t, p.cmd.Process.Signal(signal))
 }
 
 // stop is SIGTERM: the process must end well.
@@ -91,23 +105,45 @@ func workerEnvironment(t *testing.T, s *stack, pikeURL string) []string {
 	}
 }
 
-// gate is a proxy before Pike that can hold one method: the request has
-// arrived, the answer does not come until the caller is gone.
+// phase is how far a call is when the gate holds it.
+type phase string
+
+const (
+	// phaseNotArrived: the request has left the worker, no byte of it has reached Pike.
+	phaseNotArrived phase = "before Pike got a byte"
+	// phaseUnanswered: Pike has done the work, no byte of the answer has left it.
+	phaseUnanswered phase = "after Pike worked, unanswered"
+	// phaseAnswered: the whole answer is on its way to the worker.
+	phaseAnswered phase = "answered, not reported"
+)
+
+// gate is a proxy before Pike that can hold one call.
 type gate struct {
-	url     string
-	mu      sync.Mutex
-	method  string
-	worked  bool
-	arrived chan struct{}
+	url  string
+	mu   sync.Mutex
+	held *heldCall
+}
+
+// heldCall is the call to hold: the nth of the method, from 1.
+type heldCall struct {
+	method string
+	nth    int
+	phase  phase
+	// answering, if set, is called before the answer of phaseAnswered leaves.
+	answering func()
+
+	reached  chan struct{} // closed when the call is in its phase
+	released chan struct{} // closed to let it go on
 }
 
 func newGate(t *testing.T, pikeURL string) *gate {
 	target, err := url.Parse(pikeURL)
 	require.NoError(t, err)
-	g := &gate{arrived: make(chan struct{})}
+	g := &gate{}
 	proxy := httputil.NewSingleHostReverseProxy(target)
 	server := newTestServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !g.holds(r.URL.Path) {
+		call := g.holds(r.URL.Path)
+		if call == nil {
 			proxy.ServeHTTP(w, r)
 			return
 		}
@@ -116,113 +152,83 @@ func newGate(t *testing.T, pikeURL string) *gate {
 			return
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
-		if g.worked { // Pike does the work, the caller never learns
-			proxy.ServeHTTP(&discardWriter{header: http.Header{}}, r.WithContext(context.WithoutCancel(r.Context())))
-		}
-		close(g.arrived)
-		<-r.Context().Done()
+		call.serve(w, r, proxy)
 	}))
 	g.url = server.URL
 	return g
 }
 
-// hold holds the next request of the method; worked says whether Pike gets it first.
-func (g *gate) hold(method string, worked bool) {
+// hold holds a call to come.
+func (g *gate) hold(call heldCall) *heldCall {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.method, g.worked, g.arrived = method, worked, make(chan struct{})
+	call.reached, call.released = make(chan struct{}), make(chan struct{})
+	g.held = &call
+	return g.held
 }
 
-func (g *gate) holds(path string) bool {
+func (g *gate) holds(path string) *heldCall {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.method == "" || !strings.HasSuffix(path, "/"+g.method) {
+	if g.held == nil || !strings.HasSuffix(path, "/"+g.held.method) {
+		return nil
+	}
+	if g.held.nth--; g.held.nth > 0 {
+		return nil
+	}
+	call := g.held
+	g.held = nil
+	return call
+}
+
+func (h *heldCall) serve(w http.ResponseWriter, r *http.Request, pike http.Handler) {
+	if h.phase == phaseNotArrived {
+		if h.waitForRelease(r.Context()) {
+			pike.ServeHTTP(w, r)
+		}
+		return
+	}
+	answer := httptest.NewRecorder()
+	pike.ServeHTTP(answer, r.WithContext(context.WithoutCancel(r.Context()))) // whatever becomes of the caller
+	if h.phase == phaseUnanswered {
+		if h.waitForRelease(r.Context()) {
+			passAnswer(w, answer)
+		}
+		return
+	}
+	if h.answering != nil {
+		h.answering()
+	}
+	passAnswer(w, answer)
+	close(h.reached)
+}
+
+// waitForRelease is false if the caller was gone first.
+func (h *heldCall) waitForRelease(ctx context.Context) bool {
+	close(h.reached)
+	select {
+	case <-h.released:
+		return true
+	case <-ctx.Done():
 		return false
 	}
-	g.method = ""
-	return true
 }
 
-func (g *gate) waitForArrival(t *testing.T) {
+// passAnswer returns once the whole answer has left.
+func passAnswer(w http.ResponseWriter, answer *httptest.ResponseRecorder) {
+	maps.Copy(w.Header(), answer.Header())
+	w.WriteHeader(answer.Code)
+	_, _ = w.Write(answer.Body.Bytes())
+	_ = http.NewResponseController(w).Flush()
+}
+
+func (h *heldCall) release() { close(h.released) }
+
+func (h *heldCall) waitUntilReached(t *testing.T) {
 	t.Helper()
 	select {
-	case <-g.arrived:
-	case <-time.After(time.Minute):
-		t.Fatal("the held request never arrived")
-	}
-}
-
-type discardWriter struct{ header http.Header }
-
-func (w *discardWriter) Header() http.Header         { return w.header }
-func (w *discardWriter) Write(p []byte) (int, error) { return len(p), nil }
-func (w *discardWriter) WriteHeader(int)             {}
-
-// TestWorkerKilledInEveryState kills a real worker process once in each state,
-// in calls both before and after Pike did the work, and starts another one.
-func TestWorkerKilledInEveryState(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name   string
-		preset pikesim.Preset
-		// either a call to hold, or a state to wait for
-		call   string
-		worked bool
-		state  payout.State
-		manual bool
-		decide string
-		want   payout.State
-	}{
-		{name: "creating, before Pike worked", call: "session/create", want: payout.StateSucceeded},
-		{name: "creating, after Pike worked", call: "session/create", worked: true, want: payout.StateSucceeded},
-		{name: "starting, before Pike worked", call: "session/start/payout", want: payout.StateSucceeded},
-		{name: "starting, after Pike worked", call: "session/start/payout", worked: true, want: payout.StateSucceeded},
-		{name: "awaiting_ready", preset: pikesim.PresetWebhooksLate, state: payout.StateAwaitingReady, want: payout.StateSucceeded},
-		{name: "awaiting_decision", state: payout.StateAwaitingDecision, manual: true, decide: payout.DecisionConfirm, want: payout.StateSucceeded},
-		{name: "confirming, before Pike worked", call: "session/confirm", want: payout.StateSucceeded},
-		{name: "confirming, after Pike worked", call: "session/confirm", worked: true, want: payout.StateSucceeded},
-		{name: "awaiting_result", call: "session/status", want: payout.StateSucceeded},
-		{name: "cancelling", call: "session/cancel", worked: true, manual: true, decide: payout.DecisionCancel, want: payout.StateCancelled},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			s := newStack(t, stackOptions{noWorker: true, timing: pikesim.Timing{LateWebhooks: 5 * time.Second}})
-			g := newGate(t, s.simURL)
-			environment := workerEnvironment(t, s, g.url)
-			if tt.call != "" && tt.name != "awaiting_result" {
-				g.hold(tt.call, tt.worked)
-			}
-			first := startProcess(t, environment, "worker")
-			r := order(t, tt.preset, polling(5*time.Second))
-			if tt.manual {
-				manual(&r)
-			}
-			s.start(r)
-			if tt.decide != "" {
-				s.eventually(r, payout.StateAwaitingDecision)
-			}
-			switch {
-			case tt.name == "awaiting_result":
-				require.Eventually(t, func() bool { return s.calls(r, "session/confirm") == 1 }, time.Minute, time.Millisecond)
-			case tt.state != "":
-				s.eventually(r, tt.state)
-			case tt.decide != "":
-				_, err := s.starter.Cancel(testContext(t), r.PayoutID, "ann", "")
-				require.NoError(t, err)
-				g.waitForArrival(t)
-			default:
-				g.waitForArrival(t)
-			}
-			first.kill()
-			startProcess(t, environment, "worker")
-			if tt.decide == payout.DecisionConfirm {
-				_, err := s.starter.Confirm(testContext(t), r.PayoutID, "ann", "")
-				require.NoError(t, err)
-			}
-			require.Equal(t, tt.want, s.wait(r).State)
-			require.LessOrEqual(t, s.calls(r, "session/start/payout"), 1)
-			require.LessOrEqual(t, s.calls(r, "session/confirm"), 1)
-		})
+	case <-h.reached:
+	case <-time.After(2 * time.Minute):
+		t.Fatal("the call to hold never came")
 	}
 }

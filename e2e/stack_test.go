@@ -58,15 +58,22 @@ const project = "e2e"
 
 func newStack(t *testing.T, options stackOptions) *stack {
 	t.Helper()
-	number := stackNumber.Add(1)
-	s := &stack{t: t, number: number, taskQueue: fmt.Sprintf("e2e-%d", number), metrics: prometheus.NewRegistry()}
-	s.starter = starter.New(shared.temporal, starter.Options{TaskQueue: s.taskQueue})
+	s := (&stack{metrics: prometheus.NewRegistry()}).apart(t)
 	s.startGateway()
 	s.startSimulator(options)
 	if !options.noWorker {
 		s.startWorker(options.version)
 	}
 	return s
+}
+
+// apart is the same stack for a test of its own, on a task queue of its own, without a worker.
+func (s *stack) apart(t *testing.T) *stack {
+	own := *s
+	own.t, own.number = t, stackNumber.Add(1)
+	own.taskQueue = fmt.Sprintf("e2e-%d", own.number)
+	own.starter = starter.New(shared.temporal, starter.Options{TaskQueue: own.taskQueue})
+	return &own
 }
 
 func (s *stack) startGateway() {
