@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
+	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/api/workflowservice/v1"
 
 	"pikepayouts/payout"
@@ -45,13 +46,13 @@ var firstOfTransaction = []enumspb.EventType{
 func (s *stack) missed(r payout.Request, at moment, model []*historypb.HistoryEvent) string {
 	s.t.Helper()
 	events := s.history(r)
+	for i, event := range events {
+		if i >= len(model) || event.GetEventType() != model[i].GetEventType() {
+			return fmt.Sprintf("event %d is %s", i+1, event.GetEventType())
+		}
+	}
 	if len(events) != at.events {
 		return fmt.Sprintf("the history has %d events, not %d", len(events), at.events)
-	}
-	for i, event := range events {
-		if want := model[i].GetEventType(); event.GetEventType() != want {
-			return fmt.Sprintf("event %d is %s, not %s", i+1, event.GetEventType(), want)
-		}
 	}
 	want := enumspb.PENDING_ACTIVITY_STATE_UNSPECIFIED
 	switch {
@@ -60,23 +61,23 @@ func (s *stack) missed(r payout.Request, at moment, model []*historypb.HistoryEv
 	case events[len(events)-1].GetEventType() == enumspb.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
 		want = enumspb.PENDING_ACTIVITY_STATE_SCHEDULED
 	}
-	if got := s.pendingActivity(r); got != want {
+	if got := s.pendingActivity(r).GetState(); got != want {
 		return fmt.Sprintf("its activity is %s, not %s", got, want)
 	}
 	return ""
 }
 
-// pendingActivity is the state of the one activity that the payout waits for, unspecified if it waits for none.
-func (s *stack) pendingActivity(r payout.Request) enumspb.PendingActivityState {
+// pendingActivity is the one activity that the payout waits for, nil if it waits for none.
+func (s *stack) pendingActivity(r payout.Request) *workflowpb.PendingActivityInfo {
 	s.t.Helper()
 	description, err := shared.temporal.DescribeWorkflowExecution(testContext(s.t), payout.WorkflowID(r.PayoutID), "")
 	require.NoError(s.t, err)
 	pending := description.GetPendingActivities()
 	require.LessOrEqual(s.t, len(pending), 1, "a payout does one thing at a time")
 	if len(pending) == 0 {
-		return enumspb.PENDING_ACTIVITY_STATE_UNSPECIFIED
+		return nil
 	}
-	return pending[0].GetState()
+	return pending[0]
 }
 
 // checkpoint admits a worker's calls until the payout, the only one of its task queue, is at the
@@ -144,30 +145,27 @@ func (c *checkpoint) await(ctx context.Context, condition func() bool) error {
 }
 
 // admit is the admission of the worker's line.
-func (c *checkpoint) admit(ctx context.Context, call string, request []byte, send func(context.Context) error) error {
-	var admitted func() bool
+func (c *checkpoint) admit(ctx context.Context, call string, request frame, send send) error {
+	admitted := func() bool { return true }
 	switch call {
 	case "PollWorkflowTaskQueue":
 		return c.pollWorkflowTask(ctx, request, send)
 	case "PollActivityTaskQueue":
-		admitted = func() bool { return c.allLifted || c.takeActivity() }
+		return c.poll(ctx, send, func() bool { return c.allLifted }, c.takeActivity)
 	case "RespondWorkflowTaskCompleted":
-		admitted = func() bool { return c.workflowLifted || c.mayReportWorkflowTask() }
+		admitted = c.mayReportWorkflowTask
 	case "RespondActivityTaskCompleted", "RespondActivityTaskFailed":
-		if c.at.inFlight {
-			c.change(func() { c.reporting = c.reporting || c.full() })
-		}
-		admitted = func() bool { return c.allLifted || !c.full() && c.announcing == 0 }
-	default:
-		return send(ctx)
+		c.change(func() { c.reporting = c.at.inFlight && c.full() })
+		admitted = c.mayReportActivity
 	}
 	if err := c.await(ctx, admitted); err != nil {
 		return err
 	}
-	return send(ctx)
+	_, err := send(ctx)
+	return err
 }
 
-func (c *checkpoint) pollWorkflowTask(ctx context.Context, request []byte, send func(context.Context) error) error {
+func (c *checkpoint) pollWorkflowTask(ctx context.Context, request frame, send send) error {
 	var poll workflowservice.PollWorkflowTaskQueueRequest
 	if err := poll.Unmarshal(request); err != nil {
 		return err
@@ -176,15 +174,13 @@ func (c *checkpoint) pollWorkflowTask(ctx context.Context, request []byte, send 
 		c.announce(ctx, send)
 	}
 	c.change(func() { c.polled = true })
-	if err := c.await(ctx, func() bool { return c.workflowLifted || c.takeWorkflowTask(poll.GetTaskQueue().GetName()) }); err != nil {
-		return err
-	}
-	return send(ctx)
+	take := func() int64 { return c.takeWorkflowTask(poll.GetTaskQueue().GetName()) }
+	return c.poll(ctx, send, func() bool { return c.workflowLifted }, take)
 }
 
 // announce polls the worker's sticky queue while there can be no task in it: the server
 // puts none into a queue that nobody has polled lately.
-func (c *checkpoint) announce(ctx context.Context, send func(context.Context) error) {
+func (c *checkpoint) announce(ctx context.Context, send send) {
 	ctx, recall := context.WithCancel(ctx)
 	defer recall()
 	go func() {
@@ -192,25 +188,51 @@ func (c *checkpoint) announce(ctx context.Context, send func(context.Context) er
 		_ = c.await(ctx, func() bool { return c.workflowLifted || c.workflowTasksDone() > 0 })
 	}()
 	c.change(func() { c.announcing++ })
-	_ = send(ctx)
+	_, _ = send(ctx)
 	c.change(func() { c.announcing-- })
+}
+
+// poll is let through once there is a task to take.
+func (c *checkpoint) poll(ctx context.Context, send send, lifted func() bool, take func() int64) error {
+	var task int64
+	admitted := func() bool {
+		if lifted() {
+			return true
+		}
+		task = take()
+		return task != 0
+	}
+	if err := c.await(ctx, admitted); err != nil {
+		return err
+	}
+	answer, err := send(ctx)
+	if len(answer) == 0 { // a server under load may say so though there is a task
+		c.change(func() { delete(c.taken, task) })
+	}
+	return err
 }
 
 func (c *checkpoint) full() bool { return len(c.events) >= c.at.events }
 
-func (c *checkpoint) takeWorkflowTask(queue string) bool {
+// takeWorkflowTask is the task that the poll of a queue may have, 0 for none.
+func (c *checkpoint) takeWorkflowTask(queue string) int64 {
 	task := c.lastWorkflowTaskEvent()
 	scheduled := task.GetWorkflowTaskScheduledEventAttributes()
 	if c.full() || scheduled.GetTaskQueue().GetName() != queue || c.taken[task.GetEventId()] {
-		return false
+		return 0
 	}
 	c.taken[task.GetEventId()] = true
-	return true
+	return task.GetEventId()
 }
 
 // mayReportWorkflowTask is false, too, as long as the start of the task has not been seen: it might be the moment.
 func (c *checkpoint) mayReportWorkflowTask() bool {
-	return !c.full() && c.lastWorkflowTaskEvent().GetEventType() == enumspb.EVENT_TYPE_WORKFLOW_TASK_STARTED
+	started := c.lastWorkflowTaskEvent().GetEventType() == enumspb.EVENT_TYPE_WORKFLOW_TASK_STARTED
+	return c.workflowLifted || !c.full() && started
+}
+
+func (c *checkpoint) mayReportActivity() bool {
+	return c.allLifted || !c.full() && c.announcing == 0
 }
 
 func (c *checkpoint) lastWorkflowTaskEvent() *historypb.HistoryEvent {
@@ -223,38 +245,37 @@ func (c *checkpoint) lastWorkflowTaskEvent() *historypb.HistoryEvent {
 	return nil
 }
 
-func (c *checkpoint) takeActivity() bool {
+// takeActivity is the activity that a poll may have, 0 for none.
+func (c *checkpoint) takeActivity() int64 {
 	if c.full() && !c.at.inFlight {
-		return false
+		return 0
 	}
 	for _, event := range c.events {
 		if event.GetEventType() == enumspb.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED && !c.taken[event.GetEventId()] {
 			c.taken[event.GetEventId()] = true
-			return true
+			return event.GetEventId()
 		}
 	}
-	return false
+	return 0
 }
 
-// waitUntilReached returns at the moment: from then on the worker can change nothing.
-func (c *checkpoint) waitUntilReached(t *testing.T) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+// reached waits for the moment, from which on the worker can change nothing, and says whether it came.
+func (c *checkpoint) reached(t *testing.T) bool {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	reached := func() bool { return c.full() && c.polled && c.reporting == c.at.inFlight }
-	require.NoError(t, c.await(ctx, reached), "the moment never came")
+	return c.await(ctx, func() bool { return c.full() && c.polled && c.reporting == c.at.inFlight }) == nil
 }
 
 // lift lets the worker go on. With an activity in flight the workflow first takes in what came
 // meanwhile, which makes the history grow to a workflow task more.
-func (c *checkpoint) lift(t *testing.T) {
+func (c *checkpoint) lift(t *testing.T, inFlight bool) {
 	t.Helper()
-	if c.at.inFlight {
-		c.change(func() { c.workflowLifted = true })
-		done := func() bool { return c.workflowTasksDone() > c.at.events }
-		require.NoError(t, c.await(testContext(t), done), "the workflow never took it in")
+	c.change(func() { c.workflowLifted = true })
+	if inFlight {
+		taken := func() bool { return c.workflowTasksDone() > c.at.events }
+		require.NoError(t, c.await(testContext(t), taken), "the workflow never took it in")
 	}
-	c.change(func() { c.workflowLifted, c.allLifted = true, true })
+	c.change(func() { c.allLifted = true })
 }
 
 // workflowTasksDone is the number of the event that ended the last workflow task.

@@ -23,9 +23,15 @@ import (
 
 // matrix is what became of the payouts of a test, each of which was hit somewhere else.
 type matrix struct {
-	mu    sync.Mutex
+	hitting chan struct{}
+
+	mu    sync.Mutex // guards cells
 	cells []cell
 }
+
+// hittingAtOnce is how many payouts of a matrix are on their way to the hit: processes all starting at
+// once starve the server, and then everything comes too late.
+const hittingAtOnce = 6
 
 // cell is one payout that was hit.
 type cell struct {
@@ -40,9 +46,17 @@ type cell struct {
 
 // newMatrix prints the table once all cells have ended.
 func newMatrix(t *testing.T) *matrix {
-	m := &matrix{}
+	m := &matrix{hitting: make(chan struct{}, hittingAtOnce)}
 	t.Cleanup(func() { t.Log(m.table()) })
 	return m
+}
+
+// hit starts a payout and hits it; few cells do so at once. It returns when the payout was hit.
+func (m *matrix) hit(do func()) time.Time {
+	m.hitting <- struct{}{}
+	defer func() { <-m.hitting }()
+	do()
+	return time.Now()
 }
 
 func (m *matrix) add(c cell) {
@@ -113,8 +127,13 @@ func happyOrder(t *testing.T) payout.Request {
 	return order(t, pikesim.PresetConfirmed, polling(30*time.Second))
 }
 
-// tries is how often a cell is played until the hit was where it should be: a webhook may always come in between.
-const tries = 3
+// quicklyPolled is ready before its first poll, and polled soon where a webhook was used up.
+func quicklyPolled(t *testing.T) payout.Request {
+	return order(t, pikesim.PresetConfirmed, polling(8*time.Second))
+}
+
+// tries is how often a cell is played until the hit was where it should be: something else may always happen in between.
+const tries = 5
 
 // TestWorkerKilledAfterEveryEvent kills a worker process right after each event of a happy
 // payout, and starts another one (hazard F01).
@@ -142,14 +161,17 @@ func TestWorkerKilledAfterEveryEvent(t *testing.T) {
 func (s *stack) killAt(m *matrix, c cell, at moment, model []*historypb.HistoryEvent) string {
 	s.t.Helper()
 	r := happyOrder(s.t)
-	s.start(r)
-	point := newCheckpoint(s.t, r, at)
 	environment := workerEnvironment(s.t, s, s.simURL)
-	first := startProcess(s.t, append(environment, "TEMPORAL_ADDRESS="+newLine(s.t, point.admit)), "worker")
-	point.waitUntilReached(s.t)
-	require.True(s.t, first.kill(), "the worker was gone before")
-	hitAt := time.Now()
-	c.missed = s.missed(r, at, model)
+	hitAt := m.hit(func() {
+		s.start(r)
+		point := newCheckpoint(s.t, r, at)
+		first := startProcess(s.t, append(environment, "TEMPORAL_ADDRESS="+newLine(s.t, point.admit)), "worker")
+		reached := point.reached(s.t)
+		require.True(s.t, first.kill(), "the worker was gone before")
+		if c.missed = s.missed(r, at, model); !reached {
+			c.missed = "the moment never came: " + c.missed
+		}
+	})
 	startProcess(s.t, environment, "worker")
 	require.Equal(s.t, payout.StateSucceeded, m.judge(s, r, c, hitAt))
 	return c.missed
@@ -158,60 +180,59 @@ func (s *stack) killAt(m *matrix, c cell, at moment, model []*historypb.HistoryE
 // TestWorkerKilledInEveryCall kills a worker process in each phase of each call of Pike (hazard F02).
 func TestWorkerKilledInEveryCall(t *testing.T) {
 	t.Parallel()
+	everyPhase := []phase{phaseNotArrived, phaseUnanswered, phaseAnswered}
 	calls := []struct {
-		method string
-		nth    int
+		heldCall
 		phases []phase
-		cancel bool
 	}{
-		{method: "session/create", nth: 1},
-		{method: "session/start/payout", nth: 1},
-		{method: "session/status", nth: 1, phases: []phase{phaseNotArrived, phaseUnanswered}}, // answered, confirm follows at once
-		{method: "session/confirm", nth: 1},
-		{method: "session/status", nth: 2},
-		{method: "session/cancel", nth: 1, cancel: true},
+		{heldCall{method: "session/create", nth: 1, activity: "CreateSession"}, everyPhase},
+		{heldCall{method: "session/start/payout", nth: 1, activity: "StartPayout"}, everyPhase},
+		{heldCall{method: "session/status", nth: 1, activity: "ConfirmSession"}, everyPhase[:2]}, // once answered, confirm follows
+		{heldCall{method: "session/confirm", nth: 1, activity: "ConfirmSession"}, everyPhase},
+		{heldCall{method: "session/status", nth: 2, activity: "SessionStatus"}, everyPhase},
+		{heldCall{method: "session/cancel", nth: 1, activity: "CancelSession"}, everyPhase},
 	}
 	s := newUnhelpfulStack(t)
 	m := newMatrix(t)
 	number := 0
 	for _, call := range calls {
-		if call.phases == nil {
-			call.phases = []phase{phaseNotArrived, phaseUnanswered, phaseAnswered}
-		}
-		for _, phase := range call.phases {
+		for _, call.phase = range call.phases {
 			number++
-			c := cell{number: number, name: fmt.Sprintf("%s #%d, %s", call.method, call.nth, phase)}
+			c := cell{number: number, name: fmt.Sprintf("%s in %s, %s", call.method, call.activity, call.phase)}
+			held := call.heldCall
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
-				s.apart(t).killInCall(m, c, heldCall{method: call.method, nth: call.nth, phase: phase}, call.cancel)
+				s.apart(t).killInCall(m, c, held)
 			})
 		}
 	}
 }
 
-func (s *stack) killInCall(m *matrix, c cell, call heldCall, cancel bool) {
+func (s *stack) killInCall(m *matrix, c cell, call heldCall) {
 	s.t.Helper()
-	r, want := happyOrder(s.t), payout.StateSucceeded
+	cancel := call.method == "session/cancel"
+	r, want := quicklyPolled(s.t), payout.StateSucceeded
 	if cancel {
 		manual(&r)
 		want = payout.StateCancelled
 	}
-	var silence silence
 	g := newGate(s.t, s.simURL)
-	call.answering = silence.begin
-	held := g.hold(call)
 	environment := workerEnvironment(s.t, s, g.url)
-	first := startProcess(s.t, append(environment, "TEMPORAL_ADDRESS="+newLine(s.t, silence.admit)), "worker")
-	s.start(r)
-	if cancel {
-		s.eventually(r, payout.StateAwaitingDecision)
-		_, err := s.starter.Cancel(testContext(s.t), r.PayoutID, "ann", "")
-		require.NoError(s.t, err)
-	}
-	held.waitUntilReached(s.t)
-	require.True(s.t, first.kill(), "the worker was gone before")
-	hitAt := time.Now()
-	s.requireInCall(r, call)
+	hitAt := m.hit(func() {
+		var silence silence
+		call.answering = silence.begin
+		held := g.hold(call)
+		first := startProcess(s.t, append(environment, "TEMPORAL_ADDRESS="+newLine(s.t, silence.admit)), "worker")
+		s.start(r)
+		if cancel {
+			s.eventually(r, payout.StateAwaitingDecision)
+			_, err := s.starter.Cancel(testContext(s.t), r.PayoutID, "ann", "")
+			require.NoError(s.t, err)
+		}
+		held.waitUntilReached(s.t)
+		require.True(s.t, first.kill(), "the worker was gone before")
+		s.requireInCall(r, call)
+	})
 	startProcess(s.t, environment, "worker")
 	require.Equal(s.t, want, m.judge(s, r, c, hitAt))
 }
@@ -224,7 +245,9 @@ func (s *stack) requireInCall(r payout.Request, call heldCall) {
 		worked--
 	}
 	require.Equal(s.t, worked, s.calls(r, call.method))
-	require.Equal(s.t, enumspb.PENDING_ACTIVITY_STATE_STARTED, s.pendingActivity(r))
+	pending := s.pendingActivity(r)
+	require.Equal(s.t, call.activity, pending.GetActivityType().GetName())
+	require.Equal(s.t, enumspb.PENDING_ACTIVITY_STATE_STARTED, pending.GetState())
 }
 
 // silence is an admission that holds the reports of activities once it has begun.
@@ -232,12 +255,13 @@ type silence struct{ begun atomic.Bool }
 
 func (s *silence) begin() { s.begun.Store(true) }
 
-func (s *silence) admit(ctx context.Context, call string, _ []byte, send func(context.Context) error) error {
+func (s *silence) admit(ctx context.Context, call string, _ frame, send send) error {
 	if s.begun.Load() && strings.HasPrefix(call, "RespondActivityTask") {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	return send(ctx)
+	_, err := send(ctx)
+	return err
 }
 
 // TestWorkerKilledWhileAPersonDecides: the decision is taken by another worker.
@@ -295,14 +319,20 @@ func openMoments(model []*historypb.HistoryEvent) []moment {
 func (s *stack) cancelAt(m *matrix, c cell, at moment, model []*historypb.HistoryEvent) string {
 	s.t.Helper()
 	r := happyOrder(s.t)
-	s.start(r)
-	point := newCheckpoint(s.t, r, at)
-	s.startWorkerThrough(newLine(s.t, point.admit))
-	point.waitUntilReached(s.t)
-	c.missed = s.missed(r, at, model)
-	require.NoError(s.t, shared.temporal.CancelWorkflow(testContext(s.t), payout.WorkflowID(r.PayoutID), ""))
-	hitAt := time.Now()
-	point.lift(s.t)
+	var point *checkpoint
+	hitAt := m.hit(func() {
+		s.start(r)
+		point = newCheckpoint(s.t, r, at)
+		s.startWorkerThrough(newLine(s.t, point.admit))
+		reached := point.reached(s.t)
+		if c.missed = s.missed(r, at, model); !reached {
+			c.missed = "the moment never came: " + c.missed
+		}
+		if c.missed == "" {
+			require.NoError(s.t, shared.temporal.CancelWorkflow(testContext(s.t), payout.WorkflowID(r.PayoutID), ""))
+		}
+	})
+	point.lift(s.t, at.inFlight && c.missed == "")
 	state := m.judge(s, r, c, hitAt)
 	if s.calls(r, "session/confirm") == 0 {
 		require.Equal(s.t, payout.StateCancelled, state)
@@ -347,7 +377,7 @@ func TestWorkerStoppedDuringConfirmEndsTheCall(t *testing.T) {
 	require.Eventually(t, func() bool { return s.calls(r, "session/confirm") == 1 }, time.Minute, 10*time.Millisecond)
 	stoppedAt := time.Now()
 	require.Zero(t, first.terminate())
-	require.Equal(t, enumspb.PENDING_ACTIVITY_STATE_UNSPECIFIED, s.pendingActivity(r), "the worker reported before it ended")
+	require.Nil(t, s.pendingActivity(r), "the worker reported before it ended")
 	startProcess(t, environment, "worker")
 	require.Equal(t, payout.StateSucceeded, newMatrix(t).judge(s, r, cell{name: "SIGTERM while Pike works on session/confirm"}, stoppedAt))
 	require.Equal(t, []string{"CreateSession", "StartPayout", "ConfirmSession", "SessionStatus"}, s.activitiesDone(r))
@@ -373,11 +403,11 @@ func TestFrozenWorkerWakesUpAsAZombie(t *testing.T) {
 	s := newUnhelpfulStack(t)
 	m := newMatrix(t)
 	tests := []heldCall{
-		{method: "session/status", nth: 1, phase: phaseUnanswered}, // it would confirm next
-		{method: "session/confirm", nth: 1, phase: phaseUnanswered},
+		{method: "session/status", nth: 1, activity: "ConfirmSession", phase: phaseUnanswered}, // it would confirm next
+		{method: "session/confirm", nth: 1, activity: "ConfirmSession", phase: phaseUnanswered},
 	}
 	for i, call := range tests {
-		c := cell{number: i, name: "SIGSTOP in " + call.method + " #1, SIGCONT once another worker knows the confirm"}
+		c := cell{number: i, name: "SIGSTOP in ConfirmSession, in " + call.method}
 		t.Run(call.method, func(t *testing.T) {
 			t.Parallel()
 			s.apart(t).freezeInCall(m, c, call)
@@ -391,7 +421,7 @@ func (s *stack) freezeInCall(m *matrix, c cell, call heldCall) {
 	held := g.hold(call)
 	environment := workerEnvironment(s.t, s, g.url)
 	first := startProcess(s.t, environment, "worker")
-	r := happyOrder(s.t)
+	r := quicklyPolled(s.t)
 	s.start(r)
 	held.waitUntilReached(s.t)
 	first.signal(syscall.SIGSTOP)

@@ -126,9 +126,10 @@ type gate struct {
 
 // heldCall is the call to hold: the nth of the method, from 1.
 type heldCall struct {
-	method string
-	nth    int
-	phase  phase
+	method   string
+	nth      int
+	activity string // that makes it
+	phase    phase
 	// answering, if set, is called before the answer of phaseAnswered leaves.
 	answering func()
 

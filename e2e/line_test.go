@@ -6,15 +6,19 @@ import (
 	"path"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 )
 
-// admission decides when a worker's call goes on to Temporal, which is what send does; it may be called again.
-type admission func(ctx context.Context, call string, request []byte, send func(context.Context) error) error
+// admission decides when a worker's call is sent on to Temporal. It may be sent again; the last answer counts.
+type admission func(ctx context.Context, call string, request frame, send send) error
+
+type send func(context.Context) (frame, error)
 
 // newLine is a proxy between workers and Temporal, so that a test knows what a worker has
 // reported, and holds what it must not report or take up yet. It returns its address.
@@ -25,7 +29,8 @@ func newLine(t *testing.T, admit admission) string {
 	t.Cleanup(func() { _ = upstream.Close() })
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	server := grpc.NewServer(grpc.ForceServerCodec(frameCodec{}), grpc.UnknownServiceHandler(passOn(upstream, admit)))
+	server := grpc.NewServer(grpc.ForceServerCodec(frameCodec{}), grpc.UnknownServiceHandler(passOn(upstream, admit)),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true})) // the SDK pings often
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
 	return listener.Addr().String()
@@ -40,8 +45,9 @@ func passOn(upstream *grpc.ClientConn, admit admission) grpc.StreamHandler {
 			return err
 		}
 		headers, _ := metadata.FromIncomingContext(stream.Context())
-		send := func(ctx context.Context) error {
-			return upstream.Invoke(metadata.NewOutgoingContext(ctx, headers), method, &request, &answer, grpc.ForceCodec(frameCodec{}))
+		send := func(ctx context.Context) (frame, error) {
+			err := upstream.Invoke(metadata.NewOutgoingContext(ctx, headers), method, &request, &answer, grpc.ForceCodec(frameCodec{}))
+			return answer, err
 		}
 		if err := admit(stream.Context(), path.Base(method), request, send); err != nil {
 			return err
