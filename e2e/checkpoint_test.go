@@ -43,7 +43,7 @@ var firstOfTransaction = []enumspb.EventType{
 }
 
 // missed says why a payout is not at the moment of the model history, "" if it is.
-func (s *stack) missed(r payout.Request, at moment, model []*historypb.HistoryEvent) string {
+func (s *stack) missed(r payout.Request, at moment, reached bool, model []*historypb.HistoryEvent) string {
 	s.t.Helper()
 	events := s.history(r)
 	for i, event := range events {
@@ -63,6 +63,9 @@ func (s *stack) missed(r payout.Request, at moment, model []*historypb.HistoryEv
 	}
 	if got := s.pendingActivity(r).GetState(); got != want {
 		return fmt.Sprintf("its activity is %s, not %s", got, want)
+	}
+	if !reached {
+		return "the worker never came to it"
 	}
 	return ""
 }

@@ -129,10 +129,21 @@ func happyOrder(t *testing.T) payout.Request {
 
 // quicklyPolled is ready before its first poll, and polled soon where a webhook was used up.
 func quicklyPolled(t *testing.T) payout.Request {
-	return order(t, pikesim.PresetConfirmed, polling(8*time.Second))
+	return order(t, pikesim.PresetConfirmed, polling(12*time.Second))
 }
 
-// tries is how often a cell is played until the hit was where it should be: something else may always happen in between.
+// play plays a cell until the payout was hit where the cell says: something else may always happen in between.
+func (s *stack) play(t *testing.T, hit func(own *stack) (missed string)) {
+	t.Helper()
+	for try := 1; ; try++ {
+		missed := hit(s.apart(t))
+		if missed == "" {
+			return
+		}
+		require.Less(t, try, tries, "never hit there: %s", missed)
+	}
+}
+
 const tries = 5
 
 // TestWorkerKilledAfterEveryEvent kills a worker process right after each event of a happy
@@ -146,13 +157,9 @@ func TestWorkerKilledAfterEveryEvent(t *testing.T) {
 		name := fmt.Sprintf("event %d %s", i+1, event.GetEventType())
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for try := 1; ; try++ {
-				missed := s.apart(t).killAt(m, cell{number: i, name: name}, momentAfter(model, i+1), model)
-				if missed == "" {
-					return
-				}
-				require.Less(t, try, tries, "never killed there: %s", missed)
-			}
+			s.play(t, func(own *stack) string {
+				return own.killAt(m, cell{number: i, name: name}, momentAfter(model, i+1), model)
+			})
 		})
 	}
 }
@@ -168,9 +175,7 @@ func (s *stack) killAt(m *matrix, c cell, at moment, model []*historypb.HistoryE
 		first := startProcess(s.t, append(environment, "TEMPORAL_ADDRESS="+newLine(s.t, point.admit)), "worker")
 		reached := point.reached(s.t)
 		require.True(s.t, first.kill(), "the worker was gone before")
-		if c.missed = s.missed(r, at, model); !reached {
-			c.missed = "the moment never came: " + c.missed
-		}
+		c.missed = s.missed(r, at, reached, model)
 	})
 	startProcess(s.t, environment, "worker")
 	require.Equal(s.t, payout.StateSucceeded, m.judge(s, r, c, hitAt))
@@ -202,13 +207,14 @@ func TestWorkerKilledInEveryCall(t *testing.T) {
 			held := call.heldCall
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
-				s.apart(t).killInCall(m, c, held)
+				s.play(t, func(own *stack) string { return own.killInCall(m, c, held) })
 			})
 		}
 	}
 }
 
-func (s *stack) killInCall(m *matrix, c cell, call heldCall) {
+// killInCall kills the worker of a payout in the call. It says why the kill was elsewhere, "" if it was not.
+func (s *stack) killInCall(m *matrix, c cell, call heldCall) string {
 	s.t.Helper()
 	cancel := call.method == "session/cancel"
 	r, want := quicklyPolled(s.t), payout.StateSucceeded
@@ -229,25 +235,33 @@ func (s *stack) killInCall(m *matrix, c cell, call heldCall) {
 			_, err := s.starter.Cancel(testContext(s.t), r.PayoutID, "ann", "")
 			require.NoError(s.t, err)
 		}
-		held.waitUntilReached(s.t)
+		reached := held.wasReached()
 		require.True(s.t, first.kill(), "the worker was gone before")
-		s.requireInCall(r, call)
+		c.missed = s.missedCall(r, call, reached)
 	})
 	startProcess(s.t, environment, "worker")
 	require.Equal(s.t, want, m.judge(s, r, c, hitAt))
+	return c.missed
 }
 
-// requireInCall: the call is in its phase, and the activity that made it has not reported.
-func (s *stack) requireInCall(r payout.Request, call heldCall) {
+// missedCall says why a payout is not in the call, "" if it is: as often as that Pike has
+// carried it out, and the activity that made it has not reported.
+func (s *stack) missedCall(r payout.Request, call heldCall, reached bool) string {
 	s.t.Helper()
 	worked := call.nth
 	if call.phase == phaseNotArrived {
 		worked--
 	}
-	require.Equal(s.t, worked, s.calls(r, call.method))
 	pending := s.pendingActivity(r)
-	require.Equal(s.t, call.activity, pending.GetActivityType().GetName())
-	require.Equal(s.t, enumspb.PENDING_ACTIVITY_STATE_STARTED, pending.GetState())
+	switch activity := pending.GetActivityType().GetName(); {
+	case !reached:
+		return "the call never came"
+	case s.calls(r, call.method) != worked:
+		return fmt.Sprintf("Pike has carried it out %d times", s.calls(r, call.method))
+	case activity != call.activity || pending.GetState() != enumspb.PENDING_ACTIVITY_STATE_STARTED:
+		return fmt.Sprintf("the activity is %s, %s", activity, pending.GetState())
+	}
+	return ""
 }
 
 // silence is an admission that holds the reports of activities once it has begun.
@@ -294,13 +308,7 @@ func TestCancellationAtEveryMoment(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for try := 1; ; try++ {
-				missed := s.apart(t).cancelAt(m, cell{number: i, name: name}, at, model)
-				if missed == "" {
-					return
-				}
-				require.Less(t, try, tries, "never cancelled there: %s", missed)
-			}
+			s.play(t, func(own *stack) string { return own.cancelAt(m, cell{number: i, name: name}, at, model) })
 		})
 	}
 }
@@ -324,10 +332,7 @@ func (s *stack) cancelAt(m *matrix, c cell, at moment, model []*historypb.Histor
 		s.start(r)
 		point = newCheckpoint(s.t, r, at)
 		s.startWorkerThrough(newLine(s.t, point.admit))
-		reached := point.reached(s.t)
-		if c.missed = s.missed(r, at, model); !reached {
-			c.missed = "the moment never came: " + c.missed
-		}
+		c.missed = s.missed(r, at, point.reached(s.t), model)
 		if c.missed == "" {
 			require.NoError(s.t, shared.temporal.CancelWorkflow(testContext(s.t), payout.WorkflowID(r.PayoutID), ""))
 		}
@@ -410,12 +415,12 @@ func TestFrozenWorkerWakesUpAsAZombie(t *testing.T) {
 		c := cell{number: i, name: "SIGSTOP in ConfirmSession, in " + call.method}
 		t.Run(call.method, func(t *testing.T) {
 			t.Parallel()
-			s.apart(t).freezeInCall(m, c, call)
+			s.play(t, func(own *stack) string { return own.freezeInCall(m, c, call) })
 		})
 	}
 }
 
-func (s *stack) freezeInCall(m *matrix, c cell, call heldCall) {
+func (s *stack) freezeInCall(m *matrix, c cell, call heldCall) string {
 	s.t.Helper()
 	g := newGate(s.t, s.simURL)
 	held := g.hold(call)
@@ -423,16 +428,27 @@ func (s *stack) freezeInCall(m *matrix, c cell, call heldCall) {
 	first := startProcess(s.t, environment, "worker")
 	r := quicklyPolled(s.t)
 	s.start(r)
-	held.waitUntilReached(s.t)
-	first.signal(syscall.SIGSTOP)
+	reached := held.wasReached()
+	first.freeze()
 	frozenAt := time.Now()
 	held.release() // the answer waits for the frozen process
-	s.requireInCall(r, call)
+	c.missed = s.missedCall(r, call, reached)
 	startProcess(s.t, environment, "worker")
-	require.Eventually(s.t, func() bool { return s.calls(r, "session/confirm") == 1 && s.confirmIsKnown(r) }, 5*time.Minute, time.Second)
+	require.Eventually(s.t, func() bool { return s.calls(r, "session/confirm") > 0 && s.confirmIsKnown(r) }, 5*time.Minute, time.Second)
 	first.signal(syscall.SIGCONT)
 	require.Zero(s.t, first.terminate(), "it ends once its activity has")
+	if c.missed == "" && !s.timedOut(r) {
+		c.missed = "the activity did not time out"
+	}
 	require.Equal(s.t, payout.StateSucceeded, m.judge(s, r, c, frozenAt))
+	return c.missed
+}
+
+// timedOut: Temporal gave up on an activity of the payout.
+func (s *stack) timedOut(r payout.Request) bool {
+	return slices.ContainsFunc(s.history(r), func(event *historypb.HistoryEvent) bool {
+		return event.GetEventType() == enumspb.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT
+	})
 }
 
 // confirmIsKnown: the payout has given up on the frozen worker and learned from Pike that the confirm arrived.
