@@ -83,7 +83,7 @@ func (m *matrix) table() string {
 }
 
 // judge waits for the end of a payout that was hit at that time. Pike's ledger says whether it is right.
-func (m *matrix) judge(s *stack, r payout.Request, c cell, hitAt time.Time) payout.State {
+func (m *matrix) judge(s *stack, r payout.Request, c cell, hitAt time.Time) payout.Status {
 	s.t.Helper()
 	defer func() { m.add(c) }()
 	status, err := s.starter.Wait(testContext(s.t), r.PayoutID)
@@ -93,7 +93,7 @@ func (m *matrix) judge(s *stack, r payout.Request, c cell, hitAt time.Time) payo
 	s.agreesWithLedger(r, status)
 	require.LessOrEqual(s.t, c.starts, 1)
 	require.LessOrEqual(s.t, c.confirms, 1)
-	return status.State
+	return status
 }
 
 func (s *stack) endedAt(r payout.Request) time.Time {
@@ -178,7 +178,7 @@ func (s *stack) killAt(m *matrix, c cell, at moment, model []*historypb.HistoryE
 		c.missed = s.missed(r, at, reached, model)
 	})
 	startProcess(s.t, environment, "worker")
-	require.Equal(s.t, payout.StateSucceeded, m.judge(s, r, c, hitAt))
+	require.Equal(s.t, payout.StateSucceeded, m.judge(s, r, c, hitAt).State)
 	return c.missed
 }
 
@@ -240,7 +240,7 @@ func (s *stack) killInCall(m *matrix, c cell, call heldCall) string {
 		c.missed = s.missedCall(r, call, reached)
 	})
 	startProcess(s.t, environment, "worker")
-	require.Equal(s.t, want, m.judge(s, r, c, hitAt))
+	require.Equal(s.t, want, m.judge(s, r, c, hitAt).State)
 	return c.missed
 }
 
@@ -291,7 +291,7 @@ func TestWorkerKilledWhileAPersonDecides(t *testing.T) {
 	startProcess(t, environment, "worker")
 	_, err := s.starter.Confirm(testContext(t), r.PayoutID, "ann", "")
 	require.NoError(t, err)
-	require.Equal(t, payout.StateSucceeded, newMatrix(t).judge(s, r, cell{name: "awaiting_decision"}, time.Now()))
+	require.Equal(t, payout.StateSucceeded, newMatrix(t).judge(s, r, cell{name: "awaiting_decision"}, time.Now()).State)
 }
 
 // TestCancellationAtEveryMoment cancels a happy payout through Temporal between any two of its
@@ -338,12 +338,13 @@ func (s *stack) cancelAt(m *matrix, c cell, at moment, model []*historypb.Histor
 		}
 	})
 	point.lift(s.t, at.inFlight && c.missed == "")
-	state := m.judge(s, r, c, hitAt)
+	status := m.judge(s, r, c, hitAt)
 	if s.calls(r, "session/confirm") == 0 {
-		require.Equal(s.t, payout.StateCancelled, state)
+		require.Equal(s.t, payout.StateCancelled, status.State)
 		return c.missed
 	}
-	require.Equal(s.t, payout.StateSucceeded, state)
+	require.Equal(s.t, payout.StateSucceeded, status.State)
+	require.Equal(s.t, payout.DecisionConfirm, status.Decision.Value, "a cancellation was taken after the one-way door")
 	require.False(s.t, s.confirmedAfterCancellation(r), "a confirm was scheduled though the cancellation was known")
 	return c.missed
 }
@@ -384,7 +385,7 @@ func TestWorkerStoppedDuringConfirmEndsTheCall(t *testing.T) {
 	require.Zero(t, first.terminate())
 	require.Nil(t, s.pendingActivity(r), "the worker reported before it ended")
 	startProcess(t, environment, "worker")
-	require.Equal(t, payout.StateSucceeded, newMatrix(t).judge(s, r, cell{name: "SIGTERM while Pike works on session/confirm"}, stoppedAt))
+	require.Equal(t, payout.StateSucceeded, newMatrix(t).judge(s, r, cell{name: "SIGTERM while Pike works on session/confirm"}, stoppedAt).State)
 	require.Equal(t, []string{"CreateSession", "StartPayout", "ConfirmSession", "SessionStatus"}, s.activitiesDone(r))
 }
 
@@ -440,7 +441,7 @@ func (s *stack) freezeInCall(m *matrix, c cell, call heldCall) string {
 	if c.missed == "" && !s.timedOut(r) {
 		c.missed = "the activity did not time out"
 	}
-	require.Equal(s.t, payout.StateSucceeded, m.judge(s, r, c, frozenAt))
+	require.Equal(s.t, payout.StateSucceeded, m.judge(s, r, c, frozenAt).State)
 	return c.missed
 }
 
