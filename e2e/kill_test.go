@@ -101,8 +101,7 @@ func (p *process) signal(signal syscall.Signal) {
 // stop is SIGTERM: the process must end well.
 func (p *process) stop() {
 	p.t.Helper()
-	require.NoError(p.t, p.cmd.Process.Signal(syscall.SIGTERM))
-	require.NoError(p.t, p.cmd.Wait())
+	require.Zero(p.t, p.terminate())
 }
 
 func workerEnvironment(t *testing.T, s *stack, pikeURL string) []string {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
-	workflowpb "go.temporal.io/api/workflow/v1"
 
 	"pikepayouts/activities"
 	"pikepayouts/payout"
@@ -180,17 +179,6 @@ func (s *stack) operate(call *repeatedCall, commands [][]string) {
 }
 
 const noActivity = enumspb.PENDING_ACTIVITY_STATE_UNSPECIFIED
-
-// pendingActivity is the activity that the payout waits for, nil for none.
-func (s *stack) pendingActivity(r payout.Request) *workflowpb.PendingActivityInfo {
-	s.t.Helper()
-	description, err := shared.temporal.DescribeWorkflowExecution(testContext(s.t), payout.WorkflowID(r.PayoutID), "")
-	require.NoError(s.t, err)
-	if pending := description.GetPendingActivities(); len(pending) > 0 {
-		return pending[0]
-	}
-	return nil
-}
 
 // eventuallyPending waits until the payout's activity is in one of the states.
 func (s *stack) eventuallyPending(r payout.Request, states ...enumspb.PendingActivityState) {
