@@ -1,265 +1,195 @@
 package workflows_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
-	"math/rand/v2"
+	"maps"
+	"runtime/debug"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/log"
-	"go.temporal.io/sdk/testsuite"
 	"golang.org/x/sync/errgroup"
 
-	"pikepayouts/activities"
 	"pikepayouts/payout"
-	"pikepayouts/pike"
-	"pikepayouts/pikesim"
-	"pikepayouts/secret"
-	"pikepayouts/worker"
 )
 
 var (
-	chaosPayouts = flag.Int("chaos.payouts", 1000, "how many payouts TestChaosInMemory runs")
-	chaosSeed    = flag.Uint64("chaos.seed", 1, "the seed of the first of them")
+	chaosPayouts  = flag.Int("chaos.payouts", 1000, "how many payouts TestChaosInMemory runs")
+	chaosSeed     = flag.Uint64("chaos.seed", 1, "the seed of the first of them")
+	chaosDuration = flag.Duration("chaos.duration", 0, "run payouts until this has passed, however many they are")
 )
 
-// chaosWorkers run payouts side by side.
-const chaosWorkers = 2
+const (
+	// chaosWorkers run payouts side by side.
+	chaosWorkers = 2
+	// chaosGCPercent: what lives is a few MB and short-lived, so that collecting at the usual rate took a quarter of the time.
+	chaosGCPercent    = 800
+	chaosProgressEach = 5 * time.Second
+	// chaosReachesAll payouts are enough to have met everything that the mix can bring about.
+	chaosReachesAll = 10_000
+)
 
 // TestChaosInMemory runs payouts in Temporal's time-skipping environment against
-// the simulator's core: faults on calls, webhooks, decisions and cancellations
-// by chance. The simulator's ledger is the judge.
+// the simulator's core: faults on calls, webhooks, decisions, cancellations and
+// clocks by chance. The simulator's ledger is the judge.
 func TestChaosInMemory(t *testing.T) {
-	var (
-		group errgroup.Group
-		mu    sync.Mutex
-		ends  = map[payout.State]int{}
-	)
+	defer debug.SetGCPercent(debug.SetGCPercent(chaosGCPercent))
+	result := newChaosResult(t.Logf)
+	group, ctx := errgroup.WithContext(t.Context())
 	group.SetLimit(chaosWorkers)
-	for i := range *chaosPayouts {
+	for i := 0; ctx.Err() == nil && result.wanted(i); i++ {
 		seed := *chaosSeed + uint64(i)
 		group.Go(func() error {
-			state, err := chaosPayout(seed)
+			end, err := chaosPayout(mixOf(seed))
 			if err != nil {
-				return fmt.Errorf("%w\nreplay: go test ./workflows -run TestChaosInMemory -chaos.payouts 1 -chaos.seed %d", err, seed)
+				return fmt.Errorf("%w\nreplay: go test ./workflows -count=1 -run 'TestChaosInMemory$' -chaos.payouts 1 -chaos.seed %d", err, seed)
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			ends[state]++
+			result.add(end)
 			return nil
 		})
 	}
-	require.NoError(t, group.Wait())
-	t.Logf("%d payouts from seed %d: %v", *chaosPayouts, *chaosSeed, ends)
+	err := group.Wait()
+	t.Logf("from seed %d: %s", *chaosSeed, result)
+	require.NoError(t, err)
+	if result.payouts >= chaosReachesAll {
+		require.Subset(t, slices.Collect(maps.Keys(result.attention)), attentionReasons, "reasons that no payout raised")
+	}
 }
 
-// chaosPayout runs one payout to its end and judges it. Everything about it follows from the seed.
-func chaosPayout(seed uint64) (payout.State, error) {
-	luck := rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // reproducible on purpose
-	p, err := newChaosPike(seed, luck)
-	if err != nil {
-		return "", err
+// attentionReasons are all that a payout can raise.
+var attentionReasons = []payout.AttentionReason{
+	payout.AttentionResultOverdue, payout.AttentionUnresolvedError, payout.AttentionMismatch, payout.AttentionPaidWithoutConfirm,
+	payout.AttentionConfirmUnknown, payout.AttentionPikeUnreachable, payout.AttentionConfigRefused,
+}
+
+// TestClocksChangeNothing runs payouts twice: with all clocks right, and with every clock
+// but its own off by hours. What happens must be the same to the second (hazards T11, F54).
+func TestClocksChangeNothing(t *testing.T) {
+	for seed := range uint64(200) {
+		right, wrong := mixOf(seed), mixOf(seed)
+		right.Clocks = clocks{Start: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)}
+		wrong.Clocks.Drift, wrong.Clocks.Leap = 0, 0 // these change how long things take, and so what may happen
+		want, err := chaosPayout(right)
+		require.NoError(t, err)
+		got, err := chaosPayout(wrong)
+		require.NoError(t, err)
+		require.Equal(t, want.story(), got.story(), "seed %d", seed)
 	}
-	p.env.ExecuteWorkflow(payout.WorkflowType, request(func(r *payout.Request) {
-		r.Destination.TokenizedCard.Token = secret.String(pikesim.Token(pikesim.PresetConfirmed))
-		r.Policy.Decision = pick(luck, payout.DecisionAuto, payout.DecisionManual)
-	}))
+}
+
+// BenchmarkPayoutInMemory is a payout without faults from request to end.
+func BenchmarkPayoutInMemory(b *testing.B) {
+	for b.Loop() {
+		end, err := chaosPayout(mix{})
+		require.NoError(b, err)
+		require.Equal(b, payout.StateSucceeded, end.status.State)
+	}
+}
+
+// chaosEnd is how a payout ended, and what attention it raised on the way.
+type chaosEnd struct {
+	status    payout.Status
+	attention map[payout.AttentionReason]bool
+	resolved  bool
+	calls     int
+}
+
+// story is every transition, by the time since the first.
+func (e chaosEnd) story() string {
+	var text strings.Builder
+	for _, transition := range e.status.Transitions {
+		fmt.Fprintf(&text, "  +%s %s: %s\n", transition.At.Sub(e.status.Transitions[0].At), transition.State, transition.Why)
+	}
+	return text.String()
+}
+
+// chaosPayout runs one payout to its end and judges it. Everything about it follows from the mix.
+func chaosPayout(m mix) (end chaosEnd, err error) {
+	p, err := newChaosPike(m)
+	if err != nil {
+		return chaosEnd{}, err
+	}
+	defer func() {
+		if panicked := recover(); panicked != nil { // the environment's way to say that nothing moves any more
+			err = fmt.Errorf("panic: %v", panicked)
+		}
+		if err != nil {
+			err = fmt.Errorf("%w\n%smix: %s", err, end.story(), m)
+		}
+	}()
+	p.env.ExecuteWorkflow(payout.WorkflowType, request(m.order))
+	ledger := p.core.Ledger()
+	end = chaosEnd{status: p.watch.lastStatus, attention: p.watch.reasons, resolved: p.resolved, calls: len(ledger.Accepted) + len(ledger.Refused)}
 	if err := p.env.GetWorkflowError(); err != nil {
-		return "", fmt.Errorf("the workflow failed: %w", err)
+		return end, errors.Join(fmt.Errorf("the workflow failed: %w", err), p.watch.err)
 	}
-	var status payout.Status
-	if err := p.env.GetWorkflowResult(&status); err != nil {
-		return "", fmt.Errorf("no result: %w", err)
+	if err := p.env.GetWorkflowResult(&end.status); err != nil {
+		return end, fmt.Errorf("no result: %w", err)
 	}
-	return status.State, p.judge(status)
+	return end, p.judge(end.status)
 }
 
-// judge compares our end with the ledger, long after everything that could still happen at Pike.
-func (p *chaosPike) judge(status payout.Status) error {
-	p.core.Advance(p.env.Now().Add(30 * 24 * time.Hour))
-	paid := 0
-	for _, movement := range p.core.Ledger().Movements {
-		if movement.Kind == pikesim.MovementPaid {
-			paid++
-		}
-	}
-	switch {
-	case paid > 1:
-		return fmt.Errorf("paid %d times", paid)
-	case (status.State == payout.StateSucceeded) != (paid == 1):
-		return fmt.Errorf("ended %s, paid %d times: %v", status.State, paid, status.Transitions)
-	}
-	return nil
+// chaosResult counts while payouts run.
+type chaosResult struct {
+	logf  func(format string, args ...any)
+	began time.Time
+
+	mu        sync.Mutex
+	logged    time.Time
+	payouts   int
+	ends      map[payout.State]int
+	attention map[payout.AttentionReason]int
+	resolved  int
+	calls     int
 }
 
-// chaosPike is the simulator's core in the environment's time.
-type chaosPike struct {
-	env *testsuite.TestWorkflowEnvironment
-
-	mu      sync.Mutex // activities and callbacks are goroutines of their own
-	core    *pikesim.Core
-	pumpDue time.Time
+func newChaosResult(logf func(string, ...any)) *chaosResult {
+	now := time.Now()
+	return &chaosResult{logf: logf, began: now, logged: now, ends: map[payout.State]int{}, attention: map[payout.AttentionReason]int{}}
 }
 
-func newChaosPike(seed uint64, luck *rand.Rand) (*chaosPike, error) {
-	var suite testsuite.WorkflowTestSuite
-	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
-	p := &chaosPike{env: suite.NewTestWorkflowEnvironment()}
-	p.env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: payout.WorkflowID("p1"), TaskQueue: payout.DefaultTaskQueue})
-	p.env.SetTestTimeout(time.Minute)
-	p.env.SetWorkflowRunTimeout(366 * 24 * time.Hour) // a payout that never ends is a failure, too
-	worker.Register(p.env, activities.New(activities.Config{Pike: p, Runs: onlyRun{}}))
-	p.env.OnWorkflow(payout.LateEventWorkflowType, mock.Anything, mock.Anything, mock.Anything).Return(payout.LateEventStatus{}, nil).Maybe()
-	p.core = pikesim.NewCore(pikesim.Options{Webhooks: true, Rand: luck, Timing: pikesim.Timing{
-		Checks: pick(luck, time.Second, time.Minute, 10*time.Minute), Processing: pick(luck, time.Second, time.Minute, 10*time.Minute),
-	}})
-	modes := pikesim.Modes{ // the least helpful Pike, half of the time
-		SecondStart:     pick(luck, pikesim.SecondStartRefuse, pikesim.SecondStartAddPayout),
-		SecondConfirm:   pick(luck, pikesim.SecondConfirmRefuse, pikesim.SecondConfirmPayAgain),
-		IdempotencyKeys: pick(luck, pikesim.On, pikesim.Off),
+// wanted says whether one more payout is to be run after n.
+func (r *chaosResult) wanted(n int) bool {
+	if *chaosDuration > 0 {
+		return time.Since(r.began) < *chaosDuration
 	}
-	p.disturb(luck)
-	return p, errors.Join(p.core.SetModes(modes), p.core.SetChaos(chaosMix(seed)))
+	return n < *chaosPayouts
 }
 
-// chaosMix is the fault mix. Delays and lag of Pike add up to less than the
-// settle delay: beyond that no repeat could be safe (docs/workflow.md).
-func chaosMix(seed uint64) pikesim.Chaos {
-	faults := map[pikesim.FaultKind]float64{
-		pikesim.FaultNeverArrives: 0.04, pikesim.FaultWorksLater: 0.03, pikesim.FaultHTTP429: 0.02, pikesim.FaultUnknownCode: 0.02,
-		pikesim.FaultLost: 0.05, pikesim.FaultCut: 0.02, pikesim.FaultHTML: 0.02, pikesim.FaultEmpty: 0.02, pikesim.FaultNoStatus: 0.02,
-		pikesim.FaultHTTP500: 0.02, pikesim.FaultHTTP503: 0.02, pikesim.FaultUnknownWorked: 0.02,
+func (r *chaosResult) add(end chaosEnd) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.payouts++
+	r.calls += end.calls
+	r.ends[end.status.State]++
+	for reason := range end.attention {
+		r.attention[reason]++
 	}
-	chaos := pikesim.Chaos{
-		Seed: seed,
-		Faults: map[pikesim.Step]map[pikesim.FaultKind]float64{
-			pikesim.StepCreate: faults, pikesim.StepStart: faults, pikesim.StepConfirm: faults, pikesim.StepCancel: faults, pikesim.StepStatus: faults,
-		},
-		Webhooks: map[pikesim.Webhooks]float64{pikesim.WebhooksLost: 0.2, pikesim.WebhooksDuplicated: 0.1, pikesim.WebhooksShuffled: 0.2, pikesim.WebhooksEarly: 0.1},
-		Outcomes: map[pikesim.Outcome]float64{
-			pikesim.OutcomeDeclinedAtChecks: 0.1, pikesim.OutcomeDeclinedAfterConfirm: 0.1, pikesim.OutcomeAutoConfirm: 0.05,
-		},
-		DeclineWith: map[pikesim.DeclineWith]float64{pikesim.DeclineErrorThenPaid: 0.3, pikesim.DeclineErrorThenCancelled: 0.3},
-		Cancel:      map[pikesim.Cancel]float64{pikesim.CancelAnyTime: 0.3, pikesim.CancelPaid: 0.1},
-		Balance:     map[pikesim.Balance]float64{pikesim.BalanceShortAtConfirm: 0.05, pikesim.BalanceShortAtEnd: 0.05},
-		Lies:        map[pikesim.Lie]float64{pikesim.LiePaidWhilePending: 0.1, pikesim.LieFailedWhilePaid: 0.1},
-		StatusLag:   0.3, MaxStatusLag: pikesim.Duration(60 * time.Second), MaxDelay: pikesim.Duration(25 * time.Second),
+	if end.resolved {
+		r.resolved++
 	}
-	if seed%4 == 0 { // what Pike holds is not what was ordered; where it pays that by itself, only a person can end the payout
-		chaos.TwoPayouts = 0.3
-		chaos.Echo = map[pikesim.Echo]float64{
-			pikesim.EchoAmount: 0.1, pikesim.EchoCurrency: 0.1, pikesim.EchoDestination: 0.1, pikesim.EchoRecipient: 0.1, pikesim.EchoMetadata: 0.1,
-		}
-		delete(chaos.Outcomes, pikesim.OutcomeAutoConfirm)
-		delete(chaos.DeclineWith, pikesim.DeclineErrorThenPaid)
-		delete(chaos.Cancel, pikesim.CancelPaid)
-	}
-	return chaos
-}
-
-// disturb lets people decide, cancel and forge at random times.
-func (p *chaosPike) disturb(luck *rand.Rand) {
-	for n := range luck.IntN(4) {
-		decision := payout.DecideRequest{Decision: pick(luck, payout.DecisionConfirm, payout.DecisionCancel), By: "ann"}
-		forged := pick(luck, payout.SignalReadyToConfirm, payout.SignalPaymentFinished)
-		cancel, after := luck.IntN(8) == 0, time.Duration(luck.Int64N(int64(pick(luck, 10*time.Second, 10*time.Minute, 3*time.Hour))))
-		p.env.RegisterDelayedCallback(func() {
-			if p.env.IsWorkflowCompleted() {
-				return
-			}
-			p.env.UpdateWorkflow(payout.UpdateDecide, fmt.Sprint("d", n), &updateResult{}, decision)
-			p.env.SignalWorkflow(forged, payout.Event{Type: forged, SessionID: "ps_1"})
-			if cancel {
-				p.env.CancelWorkflow()
-			}
-		}, after)
+	if time.Since(r.logged) >= chaosProgressEach {
+		r.logged = time.Now()
+		r.logf("%s", r)
 	}
 }
 
-// call is one exchange with the core; what a real client could not read or trust is an error with its outcome.
-func (p *chaosPike) call(method string, body any, key string) (pike.Session, error) {
-	encoded, err := json.Marshal(body)
+func (r *chaosResult) String() string {
+	return fmt.Sprintf("%d payouts, %.0f per second, %d calls to Pike: %v; attention %v; ended by a person %d",
+		r.payouts, float64(r.payouts)/time.Since(r.began).Seconds(), r.calls, r.ends, r.attention, r.resolved)
+}
+
+// String is the mix as JSON, for whoever must understand a seed.
+func (m mix) String() string {
+	encoded, err := json.Marshal(m)
 	if err != nil {
-		return pike.Session{}, err
+		return err.Error()
 	}
-	p.mu.Lock()
-	now := p.env.Now()
-	answer := p.core.Handle(now, pikesim.Call{Version: "v1", Method: method, Body: encoded, IdempotencyKey: key})
-	p.mu.Unlock()
-	p.pump()
-	if answer.Lost || answer.Cut || answer.Delay > pike.MaxTimeout {
-		return pike.Session{}, &pike.Error{Method: method, Outcome: pike.Unknown}
-	}
-	return pike.DecodeSession(method, answer.HTTPStatus, answer.Body)
+	return string(encoded)
 }
-
-// pump delivers the webhooks that are due, and comes again when the next ones are.
-func (p *chaosPike) pump() {
-	p.mu.Lock()
-	now := p.env.Now()
-	deliveries := p.core.Advance(now)
-	for _, delivery := range deliveries {
-		p.core.Delivered(now, delivery.ID, 200)
-	}
-	due, more := p.core.NextDue()
-	schedule := more && (p.pumpDue.IsZero() || !p.pumpDue.After(now) || due.Before(p.pumpDue))
-	if schedule {
-		p.pumpDue = due
-	}
-	p.mu.Unlock()
-	for _, delivery := range deliveries {
-		p.deliver(delivery)
-	}
-	if schedule {
-		p.env.RegisterDelayedCallback(p.pump, max(due.Sub(now), time.Millisecond))
-	}
-}
-
-// deliver does what the gateway does with a genuine webhook.
-func (p *chaosPike) deliver(delivery pikesim.Delivery) {
-	signalled := delivery.Type == payout.SignalReadyToConfirm || delivery.Type == payout.SignalPaymentFinished
-	if signalled {
-		p.env.RegisterDelayedCallback(func() {
-			if !p.env.IsWorkflowCompleted() {
-				p.env.SignalWorkflow(delivery.Type, payout.Event{Type: delivery.Type, SessionID: delivery.SessionID})
-			}
-		}, 0)
-	}
-}
-
-func (p *chaosPike) CreateSession(_ context.Context, request pike.CreateSessionRequest, key string) (pike.Session, error) {
-	return p.call("session/create", map[string]any{"metadata": request.Metadata}, key)
-}
-
-func (p *chaosPike) StartPayout(_ context.Context, request pike.StartPayoutRequest, key string) (pike.Session, error) {
-	return p.call("session/start/payout", map[string]any{
-		"session_id": request.SessionID, "metadata": request.Metadata, "amount_details": request.AmountDetails,
-		"participant_details": map[string]any{"recipient": request.Recipient},
-		"payment_method": map[string]any{"type": "card", "card": map[string]any{
-			"type": "tokenized_card", "tokenized_card": map[string]any{"token": request.Destination.CardToken},
-		}},
-	}, key)
-}
-
-func (p *chaosPike) ConfirmSession(_ context.Context, sessionID, key string) (pike.Session, error) {
-	return p.call("session/confirm", map[string]any{"session_id": sessionID}, key)
-}
-
-func (p *chaosPike) CancelSession(_ context.Context, sessionID, key string) (pike.Session, error) {
-	return p.call("session/cancel", map[string]any{"session_id": sessionID}, key)
-}
-
-func (p *chaosPike) SessionStatus(_ context.Context, sessionID string) (pike.Session, error) {
-	return p.call("session/status", map[string]any{"session_id": sessionID}, "")
-}
-
-func pick[T any](luck *rand.Rand, values ...T) T { return values[luck.IntN(len(values))] }

@@ -83,7 +83,10 @@ func (t *table) row(name, value string) {
 	}
 }
 
-func cell(value string) string { return strings.NewReplacer("|", `\|`, "\n", " ").Replace(value) }
+// escape keeps a value inside its cell. Made once: details are written before every decision.
+var escape = strings.NewReplacer("|", `\|`, "\n", " ")
+
+func cell(value string) string { return escape.Replace(value) }
 
 func attentionCell(attention *payout.Attention) string {
 	if attention == nil {
