@@ -117,7 +117,7 @@ func chaosPayout(m mix) (end chaosEnd, err error) {
 	}
 	defer func() {
 		if panicked := recover(); panicked != nil { // the environment's way to say that nothing moves any more
-			err = fmt.Errorf("panic: %v", panicked)
+			err = fmt.Errorf("panic: %v %s", panicked, debug.Stack())
 		}
 		if err != nil {
 			err = fmt.Errorf("%w\n%smix: %s", err, end.story(), m)

@@ -193,22 +193,31 @@ func (p *chaosPike) deliver(delivery pikesim.Delivery, now time.Time) {
 	if delivery.Type != payout.SignalReadyToConfirm && delivery.Type != payout.SignalPaymentFinished || p.env.IsWorkflowCompleted() {
 		return
 	}
-	var webhook struct {
-		Session pike.Session `json:"session"`
-	}
-	if err := json.Unmarshal(delivery.Body, &webhook); err != nil {
+	session, err := sessionOf(delivery.Body)
+	if err != nil {
 		p.watch.violated(fmt.Errorf("webhook %s: %w", delivery.Type, err))
 		return
 	}
-	first := webhook.Session.Payouts[0]
+	first := session.Payouts[0]
 	if first.MetadataText() != chaosPayoutID { // the gateway would not find the payout
 		return
 	}
 	p.env.SignalWorkflow(delivery.Type, payout.Event{
-		Type: delivery.Type, SessionID: webhook.Session.ID, SessionStatus: string(webhook.Session.Status),
-		NextAction: webhook.Session.NextAction, PikePayoutID: first.ID, PayoutStatus: string(first.Status),
+		Type: delivery.Type, SessionID: session.ID, SessionStatus: string(session.Status),
+		NextAction: session.NextAction, PikePayoutID: first.ID, PayoutStatus: string(first.Status),
 		AmountDetails: payout.AmountDetails(first.AmountDetails), ReceivedAt: now.Add(p.mix.Clocks.Gateway),
 	})
+}
+
+// sessionOf reads the session of a webhook as that of an answer: here nothing is signed.
+func sessionOf(webhook []byte) (pike.Session, error) {
+	var body struct {
+		Session json.RawMessage `json:"session"`
+	}
+	if err := json.Unmarshal(webhook, &body); err != nil {
+		return pike.Session{}, err
+	}
+	return pike.DecodeSession("webhook", 200, fmt.Appendf(nil, `{"status":"ok","session":%s}`, body.Session))
 }
 
 type sessionCall struct {
