@@ -3,6 +3,12 @@
 
 GO       ?= go
 FUZZTIME ?= 20s
+# Of chaos and attack.
+SEED     ?= 1
+DURATION ?= 5m
+PAYOUTS  ?= 0
+RATE     ?= 1
+SCALE    ?= 10
 
 # The demo and the end-to-end tests use this Temporal CLI.
 export PAYOUTS_TEMPORAL_BIN := $(CURDIR)/bin/temporal
@@ -47,12 +53,33 @@ bin/temporal: tools/go.mod tools/go.sum
 	fi
 
 .PHONY: test
-test: build temporal vet workflowcheck ## everything CI runs: build, vet, workflowcheck, all tests with the race detector
-	@echo "==> tests of the packages"
-	@packages=$$($(GO) list ./... | grep -v '/e2e$$') && $(GO) test -race -timeout 10m $$packages
-	@echo "==> end-to-end tests: a real Temporal server, real HTTP, real processes (about 5 minutes, nearly all of it waiting)"
-	@$(GO) test -race -count=1 -parallel 24 -timeout 15m ./e2e
+test: build temporal vet workflowcheck test-packages test-chaos-memory test-processes breakages test-fuzz ## everything CI runs: vet, workflowcheck, all tests, a slice of chaos and fuzzing
 	@echo "==> all passed"
+
+.PHONY: test-packages
+test-packages:
+	@echo "==> tests of the packages, with the race detector"
+	@packages=$$($(GO) list ./... | grep -v '/e2e') && $(GO) test -race -timeout 10m $$packages
+
+.PHONY: test-chaos-memory
+test-chaos-memory:
+	@echo "==> chaos in memory: 50,000 payouts (about 2 minutes)"
+	@$(GO) test ./workflows -count=1 -timeout 15m -run 'TestChaosInMemory$$' -v -chaos.payouts 50000
+
+# Both wait for settle delays nearly all the time, so they run side by side.
+.PHONY: test-processes
+test-processes: build temporal
+	@echo "==> end-to-end tests (real Temporal server, real HTTP, real processes), beside them 5 minutes of chaos with real processes; about 9 minutes"
+	@mkdir -p bin && $(GO) test -c -o bin/chaos.test ./e2e/chaos
+	@(cd e2e/chaos && ../../bin/chaos.test -test.v -test.timeout 25m -chaos.duration 5m -chaos.seed $(SEED) -chaos.rate 0.5) >bin/chaos.log 2>&1 & chaos=$$!; \
+	$(GO) test -race -count=1 -parallel 24 -timeout 20m ./e2e; e2e=$$?; \
+	wait $$chaos; chaos=$$?; cat bin/chaos.log; \
+	[ $$e2e -eq 0 ] && [ $$chaos -eq 0 ]
+
+.PHONY: test-fuzz
+test-fuzz:
+	@echo "==> every fuzz test for 5 seconds"
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=5s
 
 .PHONY: e2e-replay
 e2e-replay: build temporal ## the end-to-end tests with sticky cache 0: every workflow task replays its history
@@ -60,6 +87,7 @@ e2e-replay: build temporal ## the end-to-end tests with sticky cache 0: every wo
 
 .PHONY: breakages
 breakages: temporal ## take one guard out at a time, beside the tree; each time a named test must fail
+	@echo "==> breakages: each guard is proven by its absence (about a minute)"
 	@cd e2e && $(GO) test -count=1 -tags breakages -run TestBreakages
 
 .PHONY: fuzz
@@ -75,16 +103,28 @@ histories: temporal ## record workflows/testdata/histories anew (only while no o
 	@$(GO) test -count=1 -tags record -run TestRecordHistories -parallel 30 -timeout 15m ./e2e
 	@$(GO) test -count=1 -tags record -run TestRecordAParkedPayout ./e2e -suggest-continue-as-new 30
 
-PAYOUTS ?= 50000
-SEED    ?= 1
-
 .PHONY: chaos
-chaos: ## PAYOUTS (50000) payouts in memory with faults by chance, from SEED (1); the simulator's ledger judges
-	@$(GO) test ./workflows -count=1 -timeout 0 -run TestChaosInMemory -v -chaos.payouts $(PAYOUTS) -chaos.seed $(SEED)
+chaos: chaos-memory chaos-processes ## both, each for DURATION (5m) from SEED (1); the simulator's ledger judges
+
+.PHONY: chaos-memory
+chaos-memory: ## payouts in memory with faults by chance for DURATION (5m), or PAYOUTS of them, from SEED (1)
+	@$(GO) test ./workflows -count=1 -timeout 0 -run 'TestChaosInMemory$$' -v -chaos.payouts $(PAYOUTS) -chaos.seed $(SEED) -chaos.duration $(if $(filter 0,$(PAYOUTS)),$(DURATION),0)
+
+.PHONY: chaos-processes
+chaos-processes: build temporal ## real processes killed, frozen and cut off for DURATION (5m), RATE (1) payouts per second, from SEED (1)
+	@$(GO) test ./e2e/chaos -count=1 -timeout 0 -v -chaos.duration $(DURATION) -chaos.seed $(SEED) -chaos.rate $(RATE)
+
+.PHONY: crash
+crash: build temporal ## the crash matrix alone, with its tables (about 4 minutes)
+	@$(GO) test ./e2e -count=1 -v -parallel 24 -timeout 15m -run 'TestWorkerKilled|TestCancellationAt|TestWorkerStopped|TestFrozen'
+
+.PHONY: attack
+attack: build temporal ## attacks and outages of the webhook gateway, SCALE (10) times as long as in `make test`
+	@$(GO) test ./e2e -count=1 -timeout 0 -v -run 'TestAttack|TestOutage' -attack.scale $(SCALE)
 
 .PHONY: bench
 bench: ## benchmarks
-	@$(GO) test -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -v '/e2e$$')
+	@$(GO) test -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -v '/e2e')
 
 .PHONY: vet
 vet: ## go vet
