@@ -121,7 +121,10 @@ func recordedPaths(s *stack) map[string]recordedPath {
 			change:    []func(*payout.Request){with(func(p *payout.Policy) { p.ConfirmTimeout = payout.Duration(2 * time.Second) })},
 		},
 		"config_refused":   {behaviour: `{"faults":[{"call":"start","kind":"unknown_code","code":"authentication_error","times":2}]}`},
-		"pike_unreachable": {behaviour: `{"faults":[{"call":"status","kind":"never_arrives","times":-1,"after":"start","for":"6m"}]}`, change: []func(*payout.Request){polling(30 * time.Second)}},
+		"pike_unreachable": {
+			behaviour: `{"faults":[{"call":"status","kind":"never_arrives","times":-1,"after":"start","for":"5m50s"}]}`,
+			change:    []func(*payout.Request){polling(20 * time.Second)}, then: s.recheckOnceUnreachable,
+		},
 		"late_event_agrees": {preset: pikesim.PresetWebhooksLost, late: func(r payout.Request) string {
 			return s.lateWebhook(r, agrees)
 		}},
@@ -135,6 +138,18 @@ func recordedPaths(s *stack) map[string]recordedPath {
 			return id
 		}},
 	}
+}
+
+// recheckOnceUnreachable lets a person ask for another look until Pike is back.
+func (s *stack) recheckOnceUnreachable(r payout.Request) {
+	require.Eventually(s.t, func() bool {
+		status, err := s.starter.Get(testContext(s.t), r.PayoutID)
+		return err == nil && attention(status) == payout.AttentionPikeUnreachable
+	}, 8*time.Minute, time.Second)
+	require.Eventually(s.t, func() bool {
+		status, err := s.starter.Resolve(testContext(s.t), r.PayoutID, payout.ResolveRequest{Action: payout.ResolveRecheck, By: "ann"})
+		return err == nil && status.Attention == nil
+	}, 2*time.Minute, 10*time.Second)
 }
 
 func (s *stack) lateWebhook(r payout.Request, wanted func(payout.LateEventStatus) bool) string {
