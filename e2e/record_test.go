@@ -130,7 +130,7 @@ func recordedPaths(s *stack) map[string]recordedPath {
 		}},
 		"late_event_resolved": {preset: pikesim.PresetDeclinedWithError, then: s.closeUnresolved, late: func(r payout.Request) string {
 			id := s.lateWebhook(r, func(payout.LateEventStatus) bool { return true })
-			require.Eventually(s.t, func() bool { // Pike's session stays in error: minutes until a person is asked
+			require.Eventually(s.t, func() bool { // Pike's session stays in error: it takes the settle delay until a person is asked
 				_, err := s.starter.ResolveLateEvent(testContext(s.t), id,
 					payout.ResolveRequest{Action: payout.ResolveCloseNotPaid, By: "ann", Reason: "support", Evidence: "ticket 17"})
 				return err == nil

@@ -115,7 +115,7 @@ func (l *lateEventRun) wait() error {
 	if woken() {
 		return nil
 	}
-	options := workflow.AwaitOptions{Timeout: l.event.nextGap(), TimerOptions: workflow.TimerOptions{Summary: "look again"}}
+	options := workflow.AwaitOptions{Timeout: l.event.nextGap(workflow.Now(l.ctx)), TimerOptions: workflow.TimerOptions{Summary: "look again"}}
 	if _, err := workflow.AwaitWithOptions(l.ctx, options, woken); err != nil {
 		return fmt.Errorf("waiting: %w", err)
 	}
@@ -152,12 +152,12 @@ func (e *lateEvent) checkFailed(failure activities.Failure, now time.Time) {
 	e.unsettled(failure.Text, now)
 }
 
-// unsettled raises attention only after minutes: Pike's status may lag behind its webhook.
+// unsettled raises attention only once Pike's status can be trusted: it may lag behind its webhook.
 func (e *lateEvent) unsettled(text string, now time.Time) {
 	if e.UnsettledSince.IsZero() {
 		e.UnsettledSince = now
 	}
-	if e.Status.Attention != nil || now.Sub(e.UnsettledSince) >= unreachableAfter {
+	if e.Status.Attention != nil || now.Sub(e.UnsettledSince) >= settleDelay {
 		e.raise(text, now)
 	}
 }
@@ -171,10 +171,13 @@ func (e *lateEvent) raise(text string, now time.Time) {
 }
 
 // nextGap doubles with every call.
-func (e *lateEvent) nextGap() time.Duration {
+func (e *lateEvent) nextGap(now time.Time) time.Duration {
 	bound := maxPollGap
-	if e.Status.Attention != nil {
+	switch {
+	case e.Status.Attention != nil:
 		bound = maxPollGapAttention
+	case !e.UnsettledSince.IsZero():
+		bound = max(time.Second, e.UnsettledSince.Add(settleDelay).Sub(now))
 	}
 	gap := min(e.Gap, bound)
 	e.Gap = min(2*gap, maxPollGapAttention)

@@ -137,11 +137,11 @@ func TestAContradictionClearsItselfWhenTheTruthArrives(t *testing.T) {
 	require.Equal(t, payout.LateAgrees, h.run(lateEvent).Verdict)
 }
 
-// TestALaggingStatusIsGivenMinutes: Pike's webhook may be ahead of its status.
-func TestALaggingStatusIsGivenMinutes(t *testing.T) {
+// TestALaggingStatusIsGivenTime: Pike's webhook may be ahead of its status.
+func TestALaggingStatusIsGivenTime(t *testing.T) {
 	h := newLateHarness(t, ready, payout.StateSucceeded)
 	h.attentionAt(minute, false)
-	h.attentionAt(15*minute, true)
+	h.attentionAt(2*minute, true)
 	h.at(20*minute, func() { h.pike.change(paid) })
 	require.Equal(t, payout.LateAgrees, h.run(lateEvent).Verdict)
 }
