@@ -70,13 +70,13 @@ func (m *matrix) table() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%d payouts were hit\n", len(m.cells))
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "hit\tend\tstarts\tconfirms\tmovements\trecovery\t")
+	_, _ = fmt.Fprintln(w, "hit\tend\tstarts\tconfirms\tmovements\trecovery\t")
 	for _, c := range m.cells {
 		missed := ""
 		if c.missed != "" {
 			missed = "MISSED: " + c.missed
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%.1fs\t%s\n", c.name, c.state, c.starts, c.confirms, c.payings, c.recovery.Seconds(), missed)
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%.1fs\t%s\n", c.name, c.state, c.starts, c.confirms, c.payings, c.recovery.Seconds(), missed)
 	}
 	_ = w.Flush()
 	return text.String()

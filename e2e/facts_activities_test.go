@@ -27,7 +27,8 @@ func running(t *testing.T, c *call, options workflow.ActivityOptions, change ...
 	t.Helper()
 	s := newScene(t)
 	s.work(calling(options), c.run, sdkworker.Options{})
-	return s, s.startCall(c, change...)
+	run := s.startCall(c, change...)
+	return s, run
 }
 
 func (s *scene) execution() *commonpb.WorkflowExecution {

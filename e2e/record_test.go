@@ -120,7 +120,7 @@ func recordedPaths(s *stack) map[string]recordedPath {
 			behaviour: `{"faults":[{"call":"status","kind":"http_503","times":-1,"after":"start","for":"8s"}]}`,
 			change:    []func(*payout.Request){with(func(p *payout.Policy) { p.ConfirmTimeout = payout.Duration(2 * time.Second) })},
 		},
-		"config_refused":   {behaviour: `{"faults":[{"call":"start","kind":"unknown_code","code":"authentication_error","times":2}]}`},
+		"config_refused": {behaviour: `{"faults":[{"call":"start","kind":"unknown_code","code":"authentication_error","times":2}]}`},
 		"pike_unreachable": {
 			behaviour: `{"faults":[{"call":"status","kind":"never_arrives","times":-1,"after":"start","for":"5m50s"}]}`,
 			change:    []func(*payout.Request){polling(20 * time.Second)}, then: s.recheckOnceUnreachable,

@@ -66,7 +66,7 @@ func serve(ctx context.Context, server *http.Server, listener net.Listener, drai
 	case <-ctx.Done():
 	}
 	_ = listener.Close()
-	<-ended // no connection is accepted from here on
+	_ = <-ended // no connection is accepted from here on
 	// Requests in hand are not bound to ctx; only the drain's own time ends them.
 	drainCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()

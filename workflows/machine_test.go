@@ -533,7 +533,7 @@ func (p *worstPike) disturb(m *machine) {
 // must still poll ever less often; only an answer after an outage brings the next poll forward.
 func TestBackoffOutlivesASingleFailure(t *testing.T) {
 	m := inState(t, payout.StateAwaitingResult, payout.Policy{})
-	now := epoch
+	var now time.Time
 	for range 10 {
 		now = m.NextCall
 		m.polled(session(activities.PhaseInProgress), now)

@@ -88,7 +88,8 @@ func (s *stack) judge(ctx context.Context, orders []order) (verdict, error) {
 			}
 		}
 	}
-	return v, s.judgeWorkflows(ctx, &v)
+	err = s.judgeWorkflows(ctx, &v)
+	return v, err
 }
 
 // judgePayout returns what is wrong with one payout.

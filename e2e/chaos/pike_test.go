@@ -42,12 +42,14 @@ func (p *pike) behave(ctx context.Context, payoutID string, behaviour pikesim.Be
 
 func (p *pike) ledger(ctx context.Context) (pikesim.Ledger, error) {
 	var ledger pikesim.Ledger
-	return ledger, p.get(ctx, "ledger", &ledger)
+	err := p.get(ctx, "ledger", &ledger)
+	return ledger, err
 }
 
 func (p *pike) ledgerOf(ctx context.Context, payoutID string) (pikesim.Ledger, error) {
 	var ledger pikesim.Ledger
-	return ledger, p.get(ctx, "ledger?metadata="+url.QueryEscape(payoutID), &ledger)
+	err := p.get(ctx, "ledger?metadata="+url.QueryEscape(payoutID), &ledger)
+	return ledger, err
 }
 
 // sessions are those of Pike by their ids.
