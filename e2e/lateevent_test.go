@@ -153,7 +153,7 @@ func TestAWebhookOfAnUnknownPayoutIsForAPerson(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// startedElsewhere starts a payout at Pike that Temporal knows nothing of.
+// startedElsewhere starts a payout at Pike that Temporal knows nothing of, and of which Pike says nothing by itself.
 func (s *stack) startedElsewhere(metadata string) string {
 	s.t.Helper()
 	client := s.pikeClient(pike.V1)
@@ -161,7 +161,7 @@ func (s *stack) startedElsewhere(metadata string) string {
 	require.NoError(s.t, err)
 	_, err = client.StartPayout(testContext(s.t), pike.StartPayoutRequest{
 		SessionID: session.ID, Metadata: metadata, AmountDetails: pike.AmountDetails{Amount: 100, Currency: "eur"},
-		Recipient: []byte(`{"full_name":"Ivanov Ivan"}`), Destination: pike.Destination{CardToken: secret.String(pikesim.Token(pikesim.PresetAutoConfirm))},
+		Recipient: []byte(`{"full_name":"Ivanov Ivan"}`), Destination: pike.Destination{CardToken: secret.String(pikesim.Token(pikesim.PresetNeverReadyCancellable))},
 	}, "")
 	require.NoError(s.t, err)
 	return session.ID
