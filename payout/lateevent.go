@@ -12,15 +12,16 @@ import (
 // person has resolved it (design §3.4).
 const LateEventWorkflowType = "LateEventWorkflow"
 
-const (
-	lateEventIDPrefix = "payout-event/"
-	unknownSession    = "unknown"
-)
+// LateEventIDPrefix begins every id of LateEventWorkflowID.
+const LateEventIDPrefix = "payout-event/"
+
+// unknownSession stands in the workflow id of an event that names no session.
+const unknownSession = "unknown"
 
 // LateEventWorkflowID returns the id of the workflow that keeps the event: one
 // per session and event, so that a repeated delivery makes no second record.
 func LateEventWorkflowID(event Event) string {
-	return lateEventIDPrefix + event.SessionKeyword() + "/" + event.ID
+	return LateEventIDPrefix + event.SessionKeyword() + "/" + event.ID
 }
 
 // SessionKeyword is the session id as it may stand in workflow ids and search
@@ -39,7 +40,7 @@ func IsLateEventWorkflowID(workflowID string) bool {
 
 var (
 	validSessionID      = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
-	lateEventWorkflowID = regexp.MustCompile(`^` + lateEventIDPrefix + `[A-Za-z0-9._-]{1,64}/[0-9a-f]{64}$`)
+	lateEventWorkflowID = regexp.MustCompile(`^` + LateEventIDPrefix + `[A-Za-z0-9._-]{1,64}/[0-9a-f]{64}$`)
 )
 
 // LateReason says why no payout took the event.

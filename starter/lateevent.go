@@ -32,7 +32,7 @@ func (s *Starter) ResolveLateEvent(ctx context.Context, id string, request payou
 
 func lateEventTarget(id string) (target, error) {
 	if !payout.IsLateEventWorkflowID(id) {
-		return target{}, &payout.FieldError{Field: "late event", Problem: "must be the id of a late event: payout-event/<session>/<64 hex digits>"}
+		return target{}, &payout.FieldError{Field: "late event", Problem: "must be the id of a late event: " + payout.LateEventIDPrefix + "<session>/<64 hex digits>"}
 	}
 	return target{workflowID: id, kind: "late event", name: "late event " + id}, nil
 }

@@ -30,7 +30,7 @@ const (
 	chaosWorkers = 2
 	// chaosGCPercent: what lives is a few MB and short-lived, so that collecting at the usual rate took a quarter of the time.
 	chaosGCPercent    = 800
-	chaosProgressEach = 5 * time.Second
+	chaosProgressEach = 20 * time.Second
 	// chaosReachesAll payouts are enough to have met everything that the mix can bring about.
 	chaosReachesAll = 10_000
 )

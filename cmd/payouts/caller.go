@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"log/slog"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -46,10 +47,13 @@ func (a *app) withPayouts(ctx context.Context, do func(payouts) error) error {
 
 // oneID is the argument of the commands for one payout or late event.
 func oneID(command *cobra.Command, args []string) error {
-	if len(args) == 1 && payout.IsLateEventWorkflowID(args[0]) {
-		return nil
+	switch {
+	case len(args) != 1 || !strings.HasPrefix(args[0], payout.LateEventIDPrefix):
+		return onePayoutID(command, args)
+	case !payout.IsLateEventWorkflowID(args[0]):
+		return usagef("late event id: must be %s<session>/<64 hex digits>; payouts list --attention any shows it", payout.LateEventIDPrefix)
 	}
-	return onePayoutID(command, args)
+	return nil
 }
 
 // onePayoutID is the argument of the commands for one payout.

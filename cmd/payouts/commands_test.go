@@ -467,6 +467,8 @@ func TestLateEvents(t *testing.T) {
 	require.Contains(t, runFake(t, fake, "", "status", id, "-o", "json").stdout, `"reason": "no_open_payout"`)
 
 	for _, id := range []string{"payout-event/ps_1", "payout-event/ps 1/" + event.ID, id + "0"} {
-		require.Equal(t, 2, runFake(t, fake, "", "status", id).code)
+		refused := runFake(t, fake, "", "status", id)
+		require.Equal(t, 2, refused.code)
+		require.Contains(t, refused.stderr, "late event id: must be payout-event/<session>/<64 hex digits>")
 	}
 }
