@@ -53,7 +53,7 @@ bin/temporal: tools/go.mod tools/go.sum
 	fi
 
 .PHONY: test
-test: build temporal vet workflowcheck test-packages test-chaos-memory test-processes ## everything CI runs: vet, workflowcheck, all tests, a slice of chaos and fuzzing
+test: build temporal vet workflowcheck test-packages test-beside-chaos ## everything CI runs: vet, workflowcheck, all tests, a slice of chaos and fuzzing
 	@echo "==> all passed"
 
 .PHONY: test-packages
@@ -61,18 +61,13 @@ test-packages:
 	@echo "==> tests of the packages, with the race detector"
 	@packages=$$($(GO) list ./... | grep -v '/e2e') && $(GO) test -race -timeout 10m $$packages
 
-.PHONY: test-chaos-memory
-test-chaos-memory:
-	@echo "==> chaos in memory: 50,000 payouts (about 2 minutes)"
-	@$(GO) test ./workflows -count=1 -timeout 15m -run 'TestChaosInMemory$$' -v -chaos.payouts 50000
-
-# Chaos waits for settle delays nearly all the time, so everything else runs beside it.
-.PHONY: test-processes
-test-processes: build temporal
+# Chaos with real processes waits for settle delays nearly all the time, so everything else runs beside it.
+.PHONY: test-beside-chaos
+test-beside-chaos: build temporal
 	@echo "==> 5 minutes of chaos with real processes begin, to run beside all that follows; bin/chaos.log"
 	@$(GO) test -c -o bin/chaos.test ./e2e/chaos
 	@(cd e2e/chaos && ../../bin/chaos.test -test.v -test.timeout 25m -chaos.duration 5m -chaos.seed $(SEED) -chaos.rate 0.5) >bin/chaos.log 2>&1 & chaos=$$!; \
-	$(MAKE) --no-print-directory e2e breakages test-fuzz; rest=$$?; \
+	$(MAKE) --no-print-directory e2e test-chaos-memory breakages test-fuzz; rest=$$?; \
 	echo "==> waiting for the chaos to end"; wait $$chaos; chaos=$$?; cat bin/chaos.log; \
 	[ $$rest -eq 0 ] && [ $$chaos -eq 0 ]
 
@@ -80,6 +75,11 @@ test-processes: build temporal
 e2e: build temporal ## the end-to-end tests: a real Temporal server, real HTTP, real processes; about 6 minutes, most of it waiting
 	@echo "==> end-to-end tests: a real Temporal server, real HTTP, real processes (about 6 minutes)"
 	@$(GO) test -race -count=1 -parallel 24 -timeout 20m ./e2e
+
+.PHONY: test-chaos-memory
+test-chaos-memory:
+	@echo "==> chaos in memory: 50,000 payouts (about 2 minutes)"
+	@$(GO) test ./workflows -count=1 -timeout 15m -run 'TestChaosInMemory$$' -v -chaos.payouts 50000
 
 .PHONY: test-fuzz
 test-fuzz:
