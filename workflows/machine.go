@@ -99,7 +99,13 @@ type machine struct {
 	ConfirmSentAt time.Time `json:"confirm_sent_at,omitzero"`
 	// Held: the last send was held because the worker observes only.
 	Held bool `json:"held,omitempty"`
+
+	// moves are those noted since the last takeMoves. They are of this run alone: the next one must not count them again.
+	moves []move
 }
+
+// move is from one state to another, or to itself where that is noted; from is empty for the first.
+type move struct{ from, to payout.State }
 
 func newMachine(request payout.Request, now time.Time) *machine {
 	m := &machine{Policy: request.Policy.WithDefaults()}
@@ -339,8 +345,8 @@ func (m *machine) calling(call action, now time.Time) (settledSince time.Time) {
 func (m *machine) hintsRead() { m.Hinted, m.ReadyHinted, m.Unread = false, false, nil }
 
 func (m *machine) enter(state payout.State, now time.Time, why string) {
-	m.become(state, now)
 	m.note(state, now, why)
+	m.become(state, now)
 }
 
 // become is enter without a trace in the transitions.
@@ -356,6 +362,14 @@ func (m *machine) become(state payout.State, now time.Time) {
 func (m *machine) note(state payout.State, now time.Time, why string) {
 	m.Status.Transitions = append(slices.Clip(m.Status.Transitions), payout.Transition{State: state, At: now, Why: why})
 	m.Status.UpdatedAt = now
+	m.moves = append(m.moves, move{from: m.Status.State, to: state})
+}
+
+// takeMoves hands out every move once, also one whose trace in the transitions was taken back since.
+func (m *machine) takeMoves() []move {
+	moves := m.moves
+	m.moves = nil
+	return moves
 }
 
 // backOff schedules the next call to Pike: the gap doubles, up to a bound.

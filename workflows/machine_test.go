@@ -110,6 +110,29 @@ func TestFinalStatesAbsorb(t *testing.T) {
 	require.Equal(t, payout.StateSucceeded, m.Status.State)
 }
 
+func TestEveryMoveIsTakenOnce(t *testing.T) {
+	m := inState(t, payout.StateAwaitingReady, payout.Policy{})
+	require.Equal(t, []move{
+		{"", payout.StateCreating}, {payout.StateCreating, payout.StateStarting}, {payout.StateStarting, payout.StateAwaitingReady},
+	}, m.takeMoves())
+	require.Empty(t, m.takeMoves())
+
+	noted := len(m.Status.Transitions)
+	for range 2 { // confirming comes and goes, and leaves no trace
+		m.hint(readyEvent)
+		m.call(t, confirmSession, epoch)
+		m.confirmed(activities.SendResult{Session: session(activities.PhaseInProgress)}, epoch)
+		require.Len(t, m.Status.Transitions, noted)
+	}
+	toConfirming := move{payout.StateAwaitingReady, payout.StateConfirming}
+	require.Equal(t, []move{toConfirming, toConfirming}, m.takeMoves())
+
+	m = inState(t, payout.StateConfirming, payout.Policy{})
+	m.takeMoves()
+	require.ErrorIs(t, m.cancelRequested(epoch), errTooLate)
+	require.Equal(t, []move{{payout.StateConfirming, payout.StateConfirming}}, m.takeMoves(), "a refused cancellation is noted, too")
+}
+
 func TestEveryRankedReasonIsPublic(t *testing.T) {
 	require.Subset(t, payout.AttentionReasons(), attentionRank)
 }
@@ -477,12 +500,14 @@ func TestMachineAgainstTheWorstPike(t *testing.T) {
 			lag: rapid.SampledFrom([]time.Duration{0, maxLag}).Draw(t, "lag")}
 		m := testMachine(policy)
 		faulty := rapid.IntRange(0, 40).Draw(t, "faulty steps")
+		var moves []move
 		for i := 0; i < 400 && !m.Status.State.Final(); i++ {
 			faults := i < faulty
 			if faults {
 				p.disturb(m)
 			}
 			next := m.next(p.now)
+			moves = append(moves, m.takeMoves()...)
 			if next.do == wait && rapid.IntRange(0, 9).Draw(t, "continue as new") == 0 {
 				m = continuedAsNew(t, m)
 			}
@@ -496,10 +521,31 @@ func TestMachineAgainstTheWorstPike(t *testing.T) {
 			require.LessOrEqual(t, p.movements, 1, "movements")
 		}
 		require.True(t, m.Status.State.Final(), "still %s", m.Status.State)
+		requirePath(t, append(moves, m.takeMoves()...), m.Status)
 		p.to(p.now.Add(24 * time.Hour))
 		paid := p.phase() == activities.PhasePaid
 		require.Equal(t, paid, m.Status.State == payout.StateSucceeded, "ended %s, Pike says %s", m.Status.State, p.phase())
 	})
+}
+
+// requirePath: no move is missing and none is taken twice, over all runs.
+func requirePath(t *rapid.T, moves []move, status payout.Status) {
+	var at payout.State
+	var noted []payout.State
+	for _, m := range moves {
+		if at == payout.StateConfirming && m.from == payout.StateAwaitingReady { // taken back, with its trace
+			noted = noted[:len(noted)-1]
+			at = m.from
+		}
+		require.Equal(t, at, m.from, "%v", moves)
+		at = m.to
+		noted = append(noted, m.to)
+	}
+	shown := []payout.State{}
+	for _, transition := range status.Transitions {
+		shown = append(shown, transition.State)
+	}
+	require.Equal(t, shown, noted)
 }
 
 // continuedAsNew is what the next run gets to know.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/workflow"
 
 	"pikepayouts/payout"
@@ -25,7 +26,7 @@ func TestAChangeIsForRunsThatHaveNotPassedIt(t *testing.T) {
 	require.NoError(t, replay(history, changed))
 	require.Equal(t, []bool{false}, answers)
 
-	h := newBareHarness(t, newFakePike())
+	h := newBareHarness(t, newFakePike(), client.MetricsNopHandler)
 	h.env.RegisterWorkflowWithOptions(changed, workflow.RegisterOptions{Name: "changed"})
 	h.env.ExecuteWorkflow("changed", request(func(r *payout.Request) { r.PayoutID = "" }))
 	require.ErrorContains(t, h.env.GetWorkflowError(), "payout_id")

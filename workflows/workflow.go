@@ -138,6 +138,7 @@ func (p *payoutRun) run() (payout.Status, error) {
 		p.woken = false
 		p.sortStrangers()
 		next := p.machine.next(workflow.Now(p.ctx))
+		p.countMoves()
 		workflow.SetCurrentDetails(p.ctx, p.machine.details())
 		switch next.do {
 		case finish:
@@ -174,6 +175,7 @@ func (p *payoutRun) finish() (payout.Status, error) {
 		return payout.Status{}, fmt.Errorf("waiting for update handlers: %w", err)
 	}
 	p.keepLateEvents()
+	p.measureEnd()
 	p.log.Info("payout ended", "state", p.machine.Status.State)
 	return p.machine.Status, nil
 }

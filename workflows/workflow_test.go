@@ -38,7 +38,11 @@ type harness struct {
 func newHarness(t *testing.T) *harness { return newHarnessWith(t, newFakePike()) }
 
 func newHarnessWith(t *testing.T, pike *fakePike) *harness {
-	h := newBareHarness(t, pike)
+	return newMeasuredHarness(t, pike, client.MetricsNopHandler)
+}
+
+func newMeasuredHarness(t *testing.T, pike *fakePike, metrics client.MetricsHandler) *harness {
+	h := newBareHarness(t, pike, metrics)
 	h.env.OnWorkflow(payout.LateEventWorkflowType, mock.Anything, mock.Anything, mock.Anything).Return(payout.LateEventStatus{}, nil).Maybe()
 	h.env.SetOnChildWorkflowStartedListener(func(_ *workflow.Info, _ workflow.Context, args converter.EncodedValues) {
 		var event payout.LateEvent
@@ -49,8 +53,9 @@ func newHarnessWith(t *testing.T, pike *fakePike) *harness {
 }
 
 // newBareHarness has no stand-in for LateEventWorkflow: after one nothing can be registered.
-func newBareHarness(t *testing.T, pike *fakePike) *harness {
+func newBareHarness(t *testing.T, pike *fakePike, metrics client.MetricsHandler) *harness {
 	var suite testsuite.WorkflowTestSuite
+	suite.SetMetricsHandler(metrics)
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	h := &harness{t: t, env: suite.NewTestWorkflowEnvironment(), pike: pike}
 	h.env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: payout.WorkflowID("p1"), TaskQueue: payout.DefaultTaskQueue})
@@ -632,22 +637,15 @@ func TestAParkedPayoutContinuesAsNew(t *testing.T) {
 	first := newHarness(t)
 	first.pikeTurns(second, ready, payout.SignalReadyToConfirm)
 	first.pikeTurns(3*second, unresolved, payout.SignalPaymentFinished)
-	first.at(20*24*time.Hour, func() { first.env.SetContinueAsNewSuggested(true) })
-	first.env.ExecuteWorkflow(payout.WorkflowType, request())
-	var next *workflow.ContinueAsNewError
-	require.ErrorAs(t, first.env.GetWorkflowError(), &next)
-
-	var raw, snapshot json.RawMessage
-	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &raw, &snapshot))
+	arguments := first.continuesAsNew(20 * 24 * time.Hour)
 	continued := newHarnessWith(t, first.pike)
-	continued.env.SetContinuedExecutionRunID("first")
-	continued.env.SetStartTime(first.env.Now())
+	continued.follows(first)
 	continued.statusAt(minute, func(status payout.Status) {
 		require.Equal(t, payout.AttentionUnresolvedError, attention(status))
 		require.Equal(t, payout.StateAwaitingResult, status.State)
 	})
 	continued.pikeTurns(2*time.Hour, paid, "")
-	continued.env.ExecuteWorkflow(payout.WorkflowType, raw, snapshot)
+	continued.env.ExecuteWorkflow(payout.WorkflowType, arguments...)
 	require.NoError(t, continued.env.GetWorkflowError())
 	var status payout.Status
 	require.NoError(t, continued.env.GetWorkflowResult(&status))
@@ -655,6 +653,24 @@ func TestAParkedPayoutContinuesAsNew(t *testing.T) {
 	require.Empty(t, attention(status))
 	require.Equal(t, 1, first.pike.count("confirm"))
 	require.Equal(t, "creating starting awaiting_ready confirming awaiting_result succeeded", states(status))
+}
+
+// continuesAsNew runs the payout until it does, and returns the arguments of the next run.
+func (h *harness) continuesAsNew(after time.Duration) []any {
+	h.t.Helper()
+	h.at(after, func() { h.env.SetContinueAsNewSuggested(true) })
+	h.env.ExecuteWorkflow(payout.WorkflowType, request())
+	var next *workflow.ContinueAsNewError
+	require.ErrorAs(h.t, h.env.GetWorkflowError(), &next)
+	var raw, snapshot json.RawMessage
+	require.NoError(h.t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &raw, &snapshot))
+	return []any{raw, snapshot}
+}
+
+// follows makes the run the one that first continued as.
+func (h *harness) follows(first *harness) {
+	h.env.SetContinuedExecutionRunID("first")
+	h.env.SetStartTime(first.env.Now())
 }
 
 func TestASecondArgumentFromACallerIsRefused(t *testing.T) {

@@ -53,12 +53,16 @@ func runGateway(ctx context.Context, settings config.Gateway, logger *slog.Logge
 	if err != nil {
 		return fmt.Errorf("PIKE_WEBHOOK_PUBLIC_KEY_FILES: %w", err)
 	}
+	registry := newRegistry()
+	settings.Temporal.MetricsHandler, err = telemetry.NewTemporalMetrics(registry, logger)
+	if err != nil {
+		return fmt.Errorf("making Temporal's metrics: %w", err)
+	}
 	c, err := dialTemporal(ctx, settings.Temporal, logger, webhookgw.RequestIDDialOption())
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	registry := newRegistry()
 	handler, err := webhookgw.New(webhookgw.Config{
 		Path: settings.Webhooks.Path, MaxBody: settings.Webhooks.MaxBody, SignalTimeout: settings.Webhooks.SignalTimeout,
 		Verifier: verifier, Temporal: webhookgw.NewTemporal(c, settings.TaskQueue), Registerer: registry, Logger: logger,

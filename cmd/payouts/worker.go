@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/sdk/client"
 	sdkworker "go.temporal.io/sdk/worker"
 
+	"pikepayouts/activities"
 	"pikepayouts/config"
 	"pikepayouts/pike"
 	"pikepayouts/telemetry"
@@ -57,9 +58,14 @@ func (a *app) workerCommand() *cobra.Command {
 
 // runWorker works until ctx ends.
 func runWorker(ctx context.Context, settings config.Worker, logger *slog.Logger) error {
-	provider, err := newPikeClient(settings.Pike)
+	registry := workerRegistry(settings)
+	provider, err := measuredPikeClient(settings.Pike, registry)
 	if err != nil {
 		return err
+	}
+	settings.Temporal.MetricsHandler, err = telemetry.NewTemporalMetrics(registry, logger, worker.MetricViews()...)
+	if err != nil {
+		return fmt.Errorf("making Temporal's metrics: %w", err)
 	}
 	c, err := dialTemporal(ctx, settings.Temporal, logger)
 	if err != nil {
@@ -70,8 +76,9 @@ func runWorker(ctx context.Context, settings config.Worker, logger *slog.Logger)
 	if err := checkSearchAttributes(ctx, c, namespace, logger); err != nil {
 		return err
 	}
+	registry.MustRegister(worker.NewAttentionMetrics(c, settings.TaskQueue, logger))
 	ops, err := telemetry.ListenOps(ctx, telemetry.OpsConfig{
-		Addr: settings.OpsAddr, Gatherer: workerRegistry(settings, c, logger), Checks: []telemetry.Check{temporalCheck(c)}, Logger: logger,
+		Addr: settings.OpsAddr, Gatherer: registry, Checks: []telemetry.Check{temporalCheck(c)}, Logger: logger,
 	})
 	if err != nil {
 		return fmt.Errorf("PAYOUTS_OPS_ADDR: %w", err)
@@ -90,8 +97,8 @@ func runWorker(ctx context.Context, settings config.Worker, logger *slog.Logger)
 	return serveWithOps(ctx, ops, func(ctx context.Context) error { return work(ctx, w) })
 }
 
-// workerRegistry shows beside the usual metrics whether the worker observes only, and how many payouts need a person.
-func workerRegistry(settings config.Worker, c client.Client, logger *slog.Logger) *prometheus.Registry {
+// workerRegistry shows beside the usual metrics whether the worker observes only.
+func workerRegistry(settings config.Worker) *prometheus.Registry {
 	registry := newRegistry()
 	observeOnly := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "payouts_observe_only", Help: "1 while this worker holds every start, confirm and cancel (PAYOUTS_OBSERVE_ONLY).",
@@ -99,7 +106,7 @@ func workerRegistry(settings config.Worker, c client.Client, logger *slog.Logger
 	if settings.ObserveOnly {
 		observeOnly.Set(1)
 	}
-	registry.MustRegister(observeOnly, worker.NewAttentionMetrics(c, settings.TaskQueue, logger))
+	registry.MustRegister(observeOnly)
 	return registry
 }
 
@@ -111,6 +118,18 @@ func work(ctx context.Context, w sdkworker.Worker) error {
 		return fmt.Errorf("running the worker: %w", err)
 	}
 	return nil
+}
+
+func measuredPikeClient(settings config.Pike, registry *prometheus.Registry) (activities.Pike, error) {
+	provider, err := newPikeClient(settings)
+	if err != nil {
+		return nil, err
+	}
+	measured, err := activities.Measured(provider, registry)
+	if err != nil {
+		return nil, fmt.Errorf("measuring Pike's client: %w", err)
+	}
+	return measured, nil
 }
 
 func newPikeClient(settings config.Pike) (*pike.Client, error) {

@@ -1,0 +1,106 @@
+package workflows_test
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
+
+	"pikepayouts/payout"
+	"pikepayouts/telemetry"
+	"pikepayouts/worker"
+)
+
+// newMetrics is what a worker process counts with.
+func newMetrics(t *testing.T) (*prometheus.Registry, client.MetricsHandler) {
+	registry := prometheus.NewRegistry()
+	handler, err := telemetry.NewTemporalMetrics(registry, slog.New(slog.DiscardHandler), worker.MetricViews()...)
+	require.NoError(t, err)
+	return registry, handler
+}
+
+// scrape is what /metrics shows of the names that begin so, line by line.
+func scrape(t *testing.T, registry *prometheus.Registry, prefix string) []string {
+	t.Helper()
+	answer := httptest.NewRecorder()
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", http.NoBody))
+	require.Equal(t, http.StatusOK, answer.Code)
+	var lines []string
+	for line := range strings.Lines(answer.Body.String()) {
+		if strings.HasPrefix(line, prefix) {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	return lines
+}
+
+var happyTransitions = []string{
+	`payouts_transitions_total{from="",to="creating"} 1`,
+	`payouts_transitions_total{from="awaiting_ready",to="confirming"} 1`,
+	`payouts_transitions_total{from="awaiting_result",to="succeeded"} 1`,
+	`payouts_transitions_total{from="confirming",to="awaiting_result"} 1`,
+	`payouts_transitions_total{from="creating",to="starting"} 1`,
+	`payouts_transitions_total{from="starting",to="awaiting_ready"} 1`,
+}
+
+func TestMetricsOfAHappyPayout(t *testing.T) {
+	registry, handler := newMetrics(t)
+	h := newMeasuredHarness(t, newFakePike(), handler)
+	h.pikeTurns(second, ready, payout.SignalReadyToConfirm)
+	h.pikeTurns(3*second, paid, payout.SignalPaymentFinished)
+	require.Equal(t, payout.StateSucceeded, h.run(request()).State)
+	require.Equal(t, happyTransitions, scrape(t, registry, "payouts_"))
+	took := scrape(t, registry, "payout_")
+	require.Contains(t, took, `payout_end_to_end_seconds_bucket{result="succeeded",le="2"} 0`)
+	require.Contains(t, took, `payout_end_to_end_seconds_bucket{result="succeeded",le="5"} 1`)
+	require.Contains(t, took, `payout_end_to_end_seconds_count{result="succeeded"} 1`)
+	require.Equal(t, []string{"# TYPE payouts_transitions_total counter"}, scrape(t, registry, "# TYPE payouts_"))
+	require.Equal(t, []string{"# TYPE payout_end_to_end_seconds histogram"}, scrape(t, registry, "# TYPE payout_"))
+}
+
+// TestMetricsOverContinueAsNew: the next run counts what it does, and measures from the payout's beginning.
+func TestMetricsOverContinueAsNew(t *testing.T) {
+	registry, handler := newMetrics(t)
+	first := newMeasuredHarness(t, newFakePike(), handler)
+	first.pikeTurns(second, ready, payout.SignalReadyToConfirm)
+	first.pikeTurns(3*second, unresolved, payout.SignalPaymentFinished)
+	arguments := first.continuesAsNew(20 * 24 * time.Hour)
+	require.NotContains(t, scrape(t, registry, "payouts_"), `payouts_transitions_total{from="awaiting_result",to="succeeded"} 1`)
+	require.Empty(t, scrape(t, registry, "payout_"), "it has not ended")
+
+	continued := newMeasuredHarness(t, first.pike, handler)
+	continued.follows(first)
+	continued.pikeTurns(2*time.Hour, paid, "")
+	continued.env.ExecuteWorkflow(payout.WorkflowType, arguments...)
+	require.NoError(t, continued.env.GetWorkflowError())
+	require.Equal(t, happyTransitions, scrape(t, registry, "payouts_"))
+	took := scrape(t, registry, "payout_")
+	require.Contains(t, took, `payout_end_to_end_seconds_bucket{result="succeeded",le="604800"} 0`)
+	require.Contains(t, took, `payout_end_to_end_seconds_count{result="succeeded"} 1`)
+}
+
+// TestMetricsOfAConfirmTakenBack: the transitions get shorter again, the counters do not.
+func TestMetricsOfAConfirmTakenBack(t *testing.T) {
+	registry, handler := newMetrics(t)
+	h := newMeasuredHarness(t, newFakePike(), handler)
+	h.at(second, func() { h.signal(payout.SignalReadyToConfirm) }) // early, stale or forged
+	h.at(2*second, func() { h.env.CancelWorkflow() })
+	h.pikeTurns(minute, notPaid, payout.SignalPaymentFinished)
+	require.Equal(t, "creating starting awaiting_ready cancelling cancelled", states(h.run(request())))
+	require.Equal(t, []string{
+		`payouts_transitions_total{from="",to="creating"} 1`,
+		`payouts_transitions_total{from="awaiting_ready",to="cancelling"} 1`,
+		`payouts_transitions_total{from="awaiting_ready",to="confirming"} 1`,
+		`payouts_transitions_total{from="cancelling",to="cancelled"} 1`,
+		`payouts_transitions_total{from="creating",to="starting"} 1`,
+		`payouts_transitions_total{from="starting",to="awaiting_ready"} 1`,
+	}, scrape(t, registry, "payouts_"))
+	require.Contains(t, scrape(t, registry, "payout_"), `payout_end_to_end_seconds_count{result="cancelled"} 1`)
+}
