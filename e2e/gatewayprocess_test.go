@@ -58,14 +58,10 @@ func startGatewayCommand(t *testing.T, environment []string, name string, argume
 		"TEMPORAL_ADDRESS=" + shared.address, "WEBHOOKGW_ADDR=127.0.0.1:0",
 		"PIKE_WEBHOOK_PUBLIC_KEYS=" + publicPEM(t, &shared.pikeKey.PublicKey),
 	}
-	log := &startLog{started: make(chan startLine, 1)}
+	log := newStartLog("gateway runs")
 	g := &gatewayProcess{process: startCommand(t, log, append(defaults, environment...), name, arguments...)}
-	select {
-	case line := <-log.started:
-		g.url, g.ops = line.Webhooks, line.Ops
-	case <-time.After(time.Minute):
-		t.Fatal("the gateway never said that it runs")
-	}
+	line := log.await(t)
+	g.url, g.ops = line.Webhooks, line.Ops
 	return g
 }
 
@@ -83,18 +79,34 @@ func privatePEM(t *testing.T, key *rsa.PrivateKey) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}))
 }
 
-// startLine is what a gateway logs once its ports are open.
+// startLine is what a process logs once its ports are open.
 type startLine struct {
 	Message  string `json:"msg"`
 	Webhooks string `json:"webhooks"`
 	Ops      string `json:"ops"`
 }
 
-// startLog finds a gateway's startLine and drops the rest of its log.
+// startLog finds a process's startLine by its message and drops the rest of its log.
 type startLog struct {
+	message string
 	started chan startLine
 	pending []byte
 	found   bool
+}
+
+func newStartLog(message string) *startLog {
+	return &startLog{message: message, started: make(chan startLine, 1)}
+}
+
+func (l *startLog) await(t *testing.T) startLine {
+	t.Helper()
+	select {
+	case line := <-l.started:
+		return line
+	case <-time.After(time.Minute):
+		t.Fatalf("the process never said %q", l.message)
+		return startLine{}
+	}
 }
 
 func (l *startLog) Write(p []byte) (int, error) {
@@ -109,7 +121,7 @@ func (l *startLog) Write(p []byte) (int, error) {
 		}
 		l.pending = rest
 		var line startLine
-		if json.Unmarshal(text, &line) == nil && line.Message == "gateway runs" {
+		if json.Unmarshal(text, &line) == nil && line.Message == l.message {
 			l.started <- line
 			l.found, l.pending = true, nil
 		}
@@ -136,9 +148,11 @@ func (g *gatewayProcess) requireVitals() vitals {
 	return now
 }
 
-// metrics are the values of the ops port, by name and labels as they are printed.
-func (g *gatewayProcess) metrics() (map[string]float64, error) {
-	response, err := opsClient.Get("http://" + g.ops + "/metrics")
+func (g *gatewayProcess) metrics() (map[string]float64, error) { return scrape(g.ops) }
+
+// scrape gives the values of an ops port, by name and labels as they are printed.
+func scrape(ops string) (map[string]float64, error) {
+	response, err := opsClient.Get("http://" + ops + "/metrics")
 	if err != nil {
 		return nil, err
 	}
