@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
 
 	"pikepayouts/payout"
 	"pikepayouts/pikesim"
@@ -139,5 +140,11 @@ func TestMetricsOfRealProcesses(t *testing.T) {
 				require.NotContains(t, series, "otel_scope")
 			}
 		}
+	})
+	t.Run("a workflow that the worker cannot carry out", func(t *testing.T) {
+		options := client.StartWorkflowOptions{TaskQueue: s.taskQueue, WorkflowExecutionTimeout: time.Minute}
+		_, err := shared.temporal.ExecuteWorkflow(testContext(t), options, "Stranger")
+		require.NoError(t, err)
+		eventually(t, worker.ops, "temporal_workflow_task_execution_failed_total", `workflow_type="Stranger"`, 1)
 	})
 }

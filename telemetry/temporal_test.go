@@ -3,6 +3,7 @@ package telemetry_test
 import (
 	"bytes"
 	"log/slog"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -75,6 +76,17 @@ func TestViewsOfTemporalMetrics(t *testing.T) {
 		`work_seconds_sum{kind=""} 3600`,
 		`work_seconds_count{kind=""} 1`,
 	}, scraped(t, registry))
+}
+
+// TestStrangersLabelsAreBounded: what is too much is pooled, and the scrape goes on.
+func TestStrangersLabelsAreBounded(t *testing.T) {
+	registry, handler := temporalMetrics(t, slog.New(slog.DiscardHandler))
+	for i := range 1000 {
+		handler.WithTags(map[string]string{"workflow_type": strconv.Itoa(i)}).Counter("temporal_workflow_failed").Inc(1)
+	}
+	lines := scraped(t, registry)
+	require.Len(t, lines, 500)
+	require.Contains(t, lines, `temporal_workflow_failed_total{otel_metric_overflow="true"} 501`)
 }
 
 // TestABadMetricIsLogged: by default it would panic, which in a workflow stops payouts.
