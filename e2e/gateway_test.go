@@ -11,7 +11,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
+	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
@@ -121,6 +123,27 @@ func TestWebhookForgedAtTemporalItself(t *testing.T) {
 	s.cancelOnceUndecided(r)
 	require.Equal(t, payout.StateCancelled, s.wait(r).State)
 	require.Zero(t, s.calls(r, "session/confirm"))
+}
+
+// TestALargeSignalForgedAtTemporalItself: a payout that handed on all of it would be terminated by the server (hazard W23).
+func TestALargeSignalForgedAtTemporalItself(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, stackOptions{})
+	r := order(t, pikesim.PresetNeverReadyCancellable, polling(time.Hour))
+	s.start(r)
+	s.eventually(r, payout.StateAwaitingReady)
+	session := fmt.Sprintf("ps_forged_%d", time.Now().UnixNano())
+	large := fmt.Sprintf(`{"session_id":%q,"next_action":%q}`, session, strings.Repeat("<", 400_000)) // six times as long once Go writes it
+	_, err := shared.temporal.WorkflowService().SignalWorkflowExecution(testContext(t), &workflowservice.SignalWorkflowExecutionRequest{
+		Namespace: client.DefaultNamespace, WorkflowExecution: &commonpb.WorkflowExecution{WorkflowId: payout.WorkflowID(r.PayoutID)},
+		SignalName: payout.SignalPaymentFinished, RequestId: session,
+		Input: &commonpb.Payloads{Payloads: []*commonpb.Payload{{Metadata: map[string][]byte{"encoding": []byte("json/plain")}, Data: []byte(large)}}},
+	})
+	require.NoError(t, err)
+	late := s.eventuallyLate(session, needsPerson)
+	require.Equal(t, payout.LateOtherSession, late.Reason)
+	s.cancelOnceUndecided(r)
+	require.Equal(t, payout.StateCancelled, s.wait(r).State)
 }
 
 // cancelOnceUndecided repeats a cancel that came while a hint was looked into: the payout is decided for that moment.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -147,6 +148,23 @@ func TestWorkflowID(t *testing.T) {
 		_, ok := payout.IDFromWorkflowID(other)
 		require.False(t, ok, other)
 	}
+}
+
+// TestAForgedEventIsCut: hazard W23.
+func TestAForgedEventIsCut(t *testing.T) {
+	long := strings.Repeat("<é", 300_000)
+	cut := payout.Event{
+		ID: long, Type: long, SessionID: long, SessionStatus: long, NextAction: long, PikePayoutID: long, PayoutStatus: long,
+		AmountDetails: payout.AmountDetails{Currency: long}, Error: &payout.Error{Code: long, Description: long},
+	}.Bounded()
+	encoded, err := json.Marshal(cut)
+	require.NoError(t, err)
+	require.Less(t, len(encoded), 64<<10)
+	require.True(t, utf8.ValidString(cut.SessionID))
+	require.NotContains(t, string(encoded), `\ufffd`)
+
+	genuine := payout.Event{ID: strings.Repeat("ab", 32), Type: payout.SignalPaymentFinished, SessionID: "ps_1", Error: &payout.Error{Code: "c", Description: "d"}}
+	require.Equal(t, genuine, genuine.Bounded())
 }
 
 func TestFinalStates(t *testing.T) {

@@ -170,6 +170,28 @@ func (e Event) Identified() Event {
 	return e
 }
 
+// maxEventText is longer than any text of a genuine event.
+const maxEventText = 512
+
+// Bounded returns the event with every text cut to a length that can be handed on. Whoever signals Temporal
+// directly may send more than fits into the start of another workflow, for which Temporal ends the sender (hazard W23).
+func (e Event) Bounded() Event {
+	for _, text := range []*string{&e.ID, &e.Type, &e.SessionID, &e.SessionStatus, &e.NextAction, &e.PikePayoutID, &e.PayoutStatus, &e.AmountDetails.Currency} {
+		*text = bounded(*text)
+	}
+	if e.Error != nil {
+		e.Error = &Error{Code: bounded(e.Error.Code), Description: bounded(e.Error.Description)}
+	}
+	return e
+}
+
+func bounded(text string) string {
+	if len(text) <= maxEventText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxEventText], "") // the cut may be within a letter
+}
+
 // Event is what the gateway signals to a payout when a genuine webhook arrives.
 // It is a hint: session/status decides (design §4.2).
 type Event struct {

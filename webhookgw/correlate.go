@@ -62,7 +62,7 @@ func eventOf(webhook pike.Webhook, now time.Time) payout.Event {
 	if failure != nil {
 		event.Error = &payout.Error{Code: failure.Code, Description: failure.Description}
 	}
-	return event
+	return event.Bounded() // a body may be larger than what Temporal takes
 }
 
 // eventID is equal for every delivery of one event. As the request id of a

@@ -370,7 +370,7 @@ func (p *payoutRun) recordEvents(channel workflow.ReceiveChannel) {
 			return
 		}
 		event.Type = channel.Name() // whatever a forged one says
-		p.recordEvent(event)
+		p.recordEvent(event.Bounded())
 	}
 }
 

@@ -241,6 +241,20 @@ func TestEventOfAnotherSessionMovesNothingAndIsKept(t *testing.T) {
 	require.Equal(t, []payout.LateEvent{{Reason: payout.LateOtherSession, PayoutID: "p1", Event: stranger}}, h.late)
 }
 
+// TestALargeForgedWebhookIsCut: Temporal ends the sender of what does not fit (hazard W23).
+func TestALargeForgedWebhookIsCut(t *testing.T) {
+	h := newHarness(t)
+	h.at(second, func() {
+		h.env.SignalWorkflow(payout.SignalPaymentFinished, payout.Event{SessionID: "ps_2", NextAction: strings.Repeat("<", 400_000)})
+	})
+	h.pikeTurns(25*second, notPaid, payout.SignalPaymentFinished)
+	h.run(request())
+	require.Len(t, h.late, 1)
+	encoded, err := json.Marshal(h.late[0])
+	require.NoError(t, err)
+	require.Less(t, len(encoded), 64<<10)
+}
+
 func TestDeclines(t *testing.T) {
 	t.Run("at checks", func(t *testing.T) {
 		h := newHarness(t)
