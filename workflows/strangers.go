@@ -8,6 +8,11 @@ import (
 	"pikepayouts/payout"
 )
 
+// maxStrangers is how many webhooks of other sessions one run hands over. Each is an open child for as long as a
+// person has not closed it, and with 2,000 of them Temporal fails every workflow task: a flood of forged signals
+// must not hold the payout up (hazards W23, X27).
+const maxStrangers = 200
+
 // sortStrangers tells the webhooks of the payout's own session, which may have
 // come before the session was known, from those of another one. The latter are
 // genuine but not this payout's: they move nothing here and must not be lost (hazard W25).
@@ -18,10 +23,14 @@ func (p *payoutRun) sortStrangers() {
 	strangers := p.strangers
 	p.strangers = nil
 	for _, event := range strangers {
-		if event.SessionID == p.machine.Status.SessionID {
+		switch {
+		case event.SessionID == p.machine.Status.SessionID:
 			p.machine.hint(event)
-		} else {
+		case p.strangersKept < maxStrangers:
+			p.strangersKept++
 			p.keepLate(event, payout.LateOtherSession)
+		default: // it stays in the history
+			p.log.Error("too many webhooks of other sessions, not kept as a late event", "type", event.Type, "session_id", event.SessionID)
 		}
 	}
 }

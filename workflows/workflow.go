@@ -55,8 +55,9 @@ type payoutRun struct {
 	machine    *machine
 	activities *activities.Activities // never set: names the methods for ExecuteActivity
 
-	// strangers are webhooks that are not known to be of the payout's session.
-	strangers []payout.Event
+	// strangers are webhooks that are not known to be of the payout's session; strangersKept counts those that were not.
+	strangers     []payout.Event
+	strangersKept int
 	// woken says that something arrived since the last decision.
 	woken bool
 	timer watchdog

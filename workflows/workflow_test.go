@@ -241,6 +241,21 @@ func TestEventOfAnotherSessionMovesNothingAndIsKept(t *testing.T) {
 	require.Equal(t, []payout.LateEvent{{Reason: payout.LateOtherSession, PayoutID: "p1", Event: stranger}}, h.late)
 }
 
+// TestAFloodOfForgedWebhooksHoldsNothingUp: Temporal fails every workflow task of a parent with 2,000 open children (hazards W23, X27).
+func TestAFloodOfForgedWebhooksHoldsNothingUp(t *testing.T) {
+	const most = 200
+	h := newHarness(t)
+	h.at(second, func() {
+		for i := range 2 * most {
+			h.env.SignalWorkflow(payout.SignalPaymentFinished, payout.Event{SessionID: fmt.Sprint("ps_forged_", i)})
+		}
+	})
+	h.pikeTurns(2*second, ready, payout.SignalReadyToConfirm)
+	h.pikeTurns(10*second, paid, payout.SignalPaymentFinished)
+	require.Equal(t, payout.StateSucceeded, h.run(request()).State)
+	require.InDelta(t, most, len(h.late), 0)
+}
+
 // TestALargeForgedWebhookIsCut: Temporal ends the sender of what does not fit (hazard W23).
 func TestALargeForgedWebhookIsCut(t *testing.T) {
 	h := newHarness(t)
