@@ -227,6 +227,20 @@ func TestALateEventKeptForLongContinuesAsNew(t *testing.T) {
 	require.NoError(t, second.env.GetWorkflowError())
 }
 
+// TestAContradictionIsKeptWhateverComesAfterIt: a webhook that agrees and is delivered late does not take its place.
+func TestAContradictionIsKeptWhateverComesAfterIt(t *testing.T) {
+	h := newHarness(t)
+	h.pike.onStatus = func() { // while the last read is under way
+		for _, said := range []string{activities.PayoutSucceeded, activities.PayoutFailed, ""} {
+			h.env.SignalWorkflow(payout.SignalPaymentFinished, payout.Event{SessionID: "ps_1", PayoutStatus: said})
+		}
+	}
+	h.pikeTurns(25*second, notPaid, "")
+	require.Equal(t, payout.StateFailed, h.run(request()).State)
+	require.Len(t, h.late, 1)
+	require.Equal(t, activities.PayoutSucceeded, h.late[0].Event.PayoutStatus)
+}
+
 // TestAWebhookThatContradictsTheEndIsKept: it arrived after the last status read was asked for (hazards L4, L8).
 func TestAWebhookThatContradictsTheEndIsKept(t *testing.T) {
 	for name, tt := range map[string]struct {

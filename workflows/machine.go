@@ -71,8 +71,8 @@ type machine struct {
 	// Hinted: a webhook said that something changed. ReadyHinted: it said ready_to_confirm.
 	Hinted      bool `json:"hinted,omitempty"`
 	ReadyHinted bool `json:"ready_hinted,omitempty"`
-	// Unread is the last payment_finished since the last read of the status.
-	Unread *payout.Event `json:"unread,omitempty"`
+	// Unread are the payment_finished since the last read of the status, of each payout status the last.
+	Unread []payout.Event `json:"unread,omitempty"`
 	// ApprovedBy are the people who confirmed, until there are Policy.Approvals of them.
 	ApprovedBy []string `json:"approved_by,omitempty"`
 

@@ -250,19 +250,25 @@ func (m *machine) startedAt() time.Time {
 func (m *machine) hint(event payout.Event) {
 	m.Hinted = true
 	m.ReadyHinted = m.ReadyHinted || event.Type == payout.SignalReadyToConfirm
-	if event.Type == payout.SignalPaymentFinished {
-		m.Unread = &event
+	if event.Type == payout.SignalPaymentFinished && (event.PayoutStatus == activities.PayoutSucceeded || event.PayoutStatus == activities.PayoutFailed) {
+		m.Unread = append(slices.DeleteFunc(m.Unread, saysAs(event)), event)
 	}
+}
+
+func saysAs(event payout.Event) func(payout.Event) bool {
+	return func(other payout.Event) bool { return other.PayoutStatus == event.PayoutStatus }
 }
 
 // contradiction is the webhook that says otherwise than the end, and that no status read has followed; nil if there is none.
 func (m *machine) contradiction() *payout.Event {
-	if m.Unread == nil {
-		return nil
+	opposite := activities.PayoutSucceeded
+	if m.Status.State == payout.StateSucceeded {
+		opposite = activities.PayoutFailed
 	}
-	paid := m.Status.State == payout.StateSucceeded
-	if m.Unread.PayoutStatus == activities.PayoutSucceeded && !paid || m.Unread.PayoutStatus == activities.PayoutFailed && paid {
-		return m.Unread
+	for _, event := range m.Unread {
+		if event.PayoutStatus == opposite {
+			return &event
+		}
 	}
 	return nil
 }
