@@ -20,7 +20,7 @@ const (
 	ComparisonAgrees Comparison = "agrees"
 	// ComparisonOpen: the payout runs, and reads the truth by itself.
 	ComparisonOpen Comparison = "open"
-	// ComparisonUnsettled: the payout has ended, but Pike's session has not (or its status lags).
+	// ComparisonUnsettled: the payout has ended, but Pike's session has not, or its status lags behind the webhook.
 	ComparisonUnsettled Comparison = "unsettled"
 	// ComparisonDisagrees: a person must look.
 	ComparisonDisagrees Comparison = "disagrees"
@@ -77,7 +77,7 @@ func (a *Activities) CheckLateEvent(ctx context.Context, in LateEventInput) (Lat
 	if err != nil {
 		return LateEventFinding{}, notSent(err)
 	}
-	finding.compare(record, in.LateEvent.Reason)
+	finding.compare(record, in.LateEvent)
 	activity.GetLogger(ctx).Info("late event checked", "payout_id", finding.PayoutID, "session_id", sessionID, "comparison", finding.Comparison)
 	return finding, nil
 }
@@ -109,14 +109,14 @@ func onlyPayoutID(session pike.Session) string {
 }
 
 // compare needs PayoutID and Session.
-func (f *LateEventFinding) compare(record Record, reason payout.LateReason) {
+func (f *LateEventFinding) compare(record Record, late payout.LateEvent) {
 	f.Comparison = ComparisonDisagrees
 	switch {
 	case f.PayoutID == "":
 		f.say("the session names no payout of this service")
 	case !record.Known:
 		f.say("Temporal knows no payout %s: never started, or forgotten after retention", f.PayoutID)
-	case record.Open && reason == payout.LateOtherSession:
+	case record.Open && late.Reason == payout.LateOtherSession:
 		f.say("payout %s is carried out in another session", f.PayoutID)
 	case record.Open:
 		f.Comparison = ComparisonOpen
@@ -128,11 +128,11 @@ func (f *LateEventFinding) compare(record Record, reason payout.LateReason) {
 		f.say("payout %s was carried out in session %q", f.PayoutID, record.Status.SessionID)
 	default:
 		f.Recorded = record.Status.State
-		f.compareEnds()
+		f.compareEnds(pike.WebhookType(late.Event.Type) == pike.WebhookPaymentRefunded)
 	}
 }
 
-func (f *LateEventFinding) compareEnds() {
+func (f *LateEventFinding) compareEnds(refunded bool) {
 	paid := f.Recorded == payout.StateSucceeded
 	switch {
 	case f.Session.Phase == PhasePaid && f.Session.Returned:
@@ -141,6 +141,9 @@ func (f *LateEventFinding) compareEnds() {
 		f.say("PAID at Pike; payout %s is recorded as %s", f.PayoutID, f.Recorded)
 	case f.Session.Phase == PhaseNotPaid && paid:
 		f.say("NOT paid at Pike; payout %s is recorded as %s", f.PayoutID, f.Recorded)
+	case f.Session.Phase == PhasePaid && refunded: // the status may lag; if it never shows the return, a person must look
+		f.Comparison = ComparisonUnsettled
+		f.say("the webhook speaks of returned money, the status shows none; payout %s is recorded as %s", f.PayoutID, f.Recorded)
 	case f.Session.Phase == PhasePaid, f.Session.Phase == PhaseNotPaid:
 		f.Comparison = ComparisonAgrees
 		f.say("payout %s is recorded as %s", f.PayoutID, f.Recorded)

@@ -40,6 +40,8 @@ func TestLateEventsAreComparedWithTheRecord(t *testing.T) {
 		{"paid, cancelled", paid, ended(payout.StateCancelled), payout.LateEvent{}, ComparisonDisagrees, "PAID at Pike"},
 		{"not paid, succeeded", notPaid, ended(payout.StateSucceeded), payout.LateEvent{}, ComparisonDisagrees, "NOT paid at Pike"},
 		{"returned", returned, ended(payout.StateSucceeded), payout.LateEvent{Reason: payout.LateRefunded}, ComparisonDisagrees, "money was returned"},
+		{"refunded, which the status does not show yet", paid, ended(payout.StateSucceeded), payout.LateEvent{Event: payout.Event{Type: "payment_refunded"}}, ComparisonUnsettled, "speaks of returned money"},
+		{"refunded, never paid", notPaid, ended(payout.StateFailed), payout.LateEvent{Event: payout.Event{Type: "payment_refunded"}}, ComparisonAgrees, "recorded as failed"},
 		{"session error", errored, ended(payout.StateFailed), payout.LateEvent{}, ComparisonUnsettled, "not final"},
 		{"payout runs", paid, Record{Known: true, Open: true}, payout.LateEvent{}, ComparisonOpen, "is open"},
 		{"payout runs in another session", paid, Record{Known: true, Open: true}, payout.LateEvent{Reason: payout.LateOtherSession}, ComparisonDisagrees, "another session"},
