@@ -125,7 +125,7 @@ func referencePayout(value jsontest.Value) Payout {
 		Destination:   referenceDestination(either(members["payment_method"], members["payout_details"])),
 		RecipientName: secret.String(recipient["full_name"].Text()),
 		Metadata:      members["metadata"].Raw(), TransactionInfo: members["transaction_info"].Raw(), Error: referenceError(members["error"]),
-		Returned: referenceReturned(members["refunds"]),
+		Returned: referenceReturned(members["refunds"]), Refunds: members["refunds"].Raw(),
 	}
 }
 

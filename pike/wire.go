@@ -63,6 +63,8 @@ type Payout struct {
 	TransactionInfo json.RawMessage
 	// Returned: refunds[] holds something. The status stays succeeded (api.md §4.3).
 	Returned bool
+	// Refunds is what Pike tells of that, as it came.
+	Refunds json.RawMessage
 }
 
 // MetadataText is the metadata if it is a JSON string, else "".
@@ -295,7 +297,7 @@ func (w payoutWire) payout() (Payout, error) {
 	return Payout{
 		ID: w.ID, Status: PayoutStatus(w.Status), AmountDetails: w.AmountDetails, Destination: method.destination(),
 		RecipientName: w.Participants.Recipient.FullName, Metadata: w.Metadata, Error: w.Error.redacted(), TransactionInfo: w.TransactionInfo,
-		Returned: holdsSomething(w.Refunds),
+		Returned: holdsSomething(w.Refunds), Refunds: w.Refunds,
 	}, nil
 }
 

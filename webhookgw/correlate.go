@@ -1,9 +1,11 @@
 package webhookgw
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"time"
 
 	"pikepayouts/payout"
@@ -67,11 +69,14 @@ func eventOf(webhook pike.Webhook, now time.Time) payout.Event {
 
 // eventID is equal for every delivery of one event. As the request id of a
 // signal, and in the workflow id of a late event, it has Temporal keep one of
-// each (hazards W8, W9). Nothing dated goes into it.
+// each (hazards W8, W9). Nothing that dates the delivery goes into it.
 func eventID(webhook pike.Webhook) string {
 	parts := []string{webhook.Session.ID, string(webhook.Type), string(webhook.Session.Status)}
 	for _, p := range webhook.Session.Payouts {
 		parts = append(parts, p.ID, string(p.Status))
+		if webhook.Type == pike.WebhookPaymentRefunded { // money may come back more than once, which changes no status
+			parts = append(parts, compact(p.Refunds))
+		}
 	}
 	hash := sha256.New()
 	for _, part := range parts {
@@ -80,4 +85,11 @@ func eventID(webhook pike.Webhook) string {
 		_, _ = hash.Write([]byte(part))
 	}
 	return hex.EncodeToString(hash.Sum(nil))
+}
+
+// compact is JSON without the spaces that Pike's next delivery may set otherwise, "" if there is none.
+func compact(value json.RawMessage) string {
+	var text bytes.Buffer
+	_ = json.Compact(&text, value)
+	return text.String()
 }

@@ -265,6 +265,20 @@ func TestEventID(t *testing.T) {
 	}
 }
 
+// TestEachReturnOfMoneyIsAnEvent: a second one changes no status.
+func TestEachReturnOfMoneyIsAnEvent(t *testing.T) {
+	h := newHarness(t)
+	for _, refunds := range []string{`[{"id":"rf_1"}]`, "[ {\"id\": \"rf_1\"}\n]", `[{"id":"rf_1"},{"id":"rf_2"}]`, `[]`} {
+		body := strings.Replace(webhookBody("payment_refunded", `"inv-1"`), `"metadata"`, `"refunds":`+refunds+`,"metadata"`, 1)
+		require.Equal(t, 200, h.postSigned(body).Code)
+	}
+	kept := map[string]bool{}
+	for _, late := range h.signaler.kept {
+		kept[late.Event.ID] = true
+	}
+	require.Len(t, kept, 3, "the repeat of the first is one with it")
+}
+
 // TestDisconnectDoesNotUndoTheHandOff: hazard W16.
 func TestDisconnectDoesNotUndoTheHandOff(t *testing.T) {
 	h := newHarness(t)
