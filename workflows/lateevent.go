@@ -232,13 +232,15 @@ func (l *lateEventRun) freshCheck(ctx workflow.Context) error {
 
 func (e *lateEvent) close(request payout.ResolveRequest, now time.Time) error {
 	status := &e.Status
-	if e.closed() { // the check has just settled it
-		return nil
-	}
 	paid := request.Action == payout.ResolveClosePaid
-	returned := status.Returned && !paid // both words are true of money that came back
-	if e.Phase.SaysOpposite(paid) && !returned {
+	bothTrue := status.Returned && !paid // of money that came back
+	switch {
+	case status.Resolution != nil && status.Resolution.Action != request.Action:
+		return fmt.Errorf("it has just been closed: %s by %s", status.Resolution.Action, status.Resolution.By)
+	case e.Phase.SaysOpposite(paid) && !bothTrue:
 		return fmt.Errorf("a fresh status says the opposite: session %s is %s, its payout %s", status.Event.SessionID, status.SessionStatus, status.PayoutStatus)
+	case e.closed(): // the check, or somebody else, has just settled it
+		return nil
 	}
 	status.Verdict, status.Attention, status.UpdatedAt = payout.LateResolved, nil, now
 	status.Resolution = &payout.LateResolution{ResolveRequest: request, At: now}

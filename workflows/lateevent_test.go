@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -65,7 +66,7 @@ func (h *lateHarness) resolve(after time.Duration, request payout.ResolveRequest
 	result := &updateResult{}
 	request.By = "ann"
 	h.at(after, func() {
-		h.env.UpdateWorkflow(payout.UpdateResolve, fmt.Sprint(request.Action, after), result, request)
+		h.env.UpdateWorkflow(payout.UpdateResolve, fmt.Sprintf("%p", result), result, request)
 	})
 	return result
 }
@@ -186,6 +187,42 @@ func TestMoneyThatCameBackMayBeClosedEitherWay(t *testing.T) {
 		status := h.run(lateEvent)
 		require.NoError(t, resolved.err)
 		require.True(t, status.Returned)
+	}
+}
+
+// TestTwoPeopleWhoDisagree: both ask while Pike is asked; one is told that the late event was closed otherwise.
+func TestTwoPeopleWhoDisagree(t *testing.T) {
+	h := newLateHarness(t, func(s *pike.Session) { paid(s); s.Payouts[0].Returned = true }, payout.StateSucceeded)
+	requests := []payout.ResolveRequest{closePaid, closeNotPaid, closePaid, closeNotPaid}
+	var results []*updateResult
+	for i, request := range requests {
+		request.Reason = fmt.Sprint(i)
+		results = append(results, h.resolve(minute, request))
+	}
+	status := h.run(lateEvent)
+	first, err := strconv.Atoi(status.Resolution.Reason)
+	require.NoError(t, err)
+	require.Equal(t, requests[first].Action, status.Resolution.Action)
+	for i, request := range requests {
+		if request.Action == status.Resolution.Action {
+			require.NoError(t, results[i].err)
+		} else {
+			require.ErrorContains(t, results[i].err, status.Resolution.Action+" by ann")
+		}
+	}
+}
+
+// TestAnEventThatSettlesItselfAgainstAPersonsWord: the check that precedes the close found agreement.
+func TestAnEventThatSettlesItselfAgainstAPersonsWord(t *testing.T) {
+	for _, tt := range []struct {
+		request payout.ResolveRequest
+		refused bool
+	}{{closePaid, false}, {closeNotPaid, true}} {
+		h := newLateHarness(t, notPaid, payout.StateSucceeded)
+		h.at(minute-second, func() { h.pike.change(paid) })
+		result := h.resolve(minute, tt.request)
+		require.Equal(t, payout.LateAgrees, h.run(lateEvent).Verdict)
+		require.Equal(t, tt.refused, result.err != nil, "%v", result.err)
 	}
 }
 
