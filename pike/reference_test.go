@@ -109,6 +109,9 @@ func referenceSession(value jsontest.Value) Session {
 		ID: members["id"].Text(), Status: SessionStatus(spellCancelled(members["status"].Text())), NextAction: members["next_action"].Text(),
 		IncomingPayments: len(members["acquiring_payments"].List()) + len(members["payment_list"].List()), Error: referenceError(members["error"]),
 	}
+	if len(session.ID) > maxSessionID {
+		jsontest.Refuse("an id that is too long")
+	}
 	for _, payout := range either(members["payments"], members["payout_list"]).List() {
 		session.Payouts = append(session.Payouts, referencePayout(payout))
 	}

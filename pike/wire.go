@@ -266,11 +266,18 @@ type participantsToParse struct {
 	} `json:"recipient"`
 }
 
+// maxSessionID is far longer than any id of Pike, and short enough for wherever it is shown and searched by:
+// Temporal ends a workflow whose search attribute is too long (hazard T12).
+const maxSessionID = 255
+
 // session reads either naming. A session that uses both at once for one list
 // is refused: which of the two is true cannot be known.
 func (w sessionWire) session() (Session, error) {
 	if w.Payments != nil && w.PayoutList != nil {
 		return Session{}, errors.New("session has both payments and payout_list")
+	}
+	if len(w.ID) > maxSessionID {
+		return Session{}, fmt.Errorf("session has an id of %d bytes", len(w.ID))
 	}
 	session := Session{
 		ID: w.ID, Status: SessionStatus(spellCancelled(w.Status)), NextAction: w.NextAction, Error: w.Error.redacted(),

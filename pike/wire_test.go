@@ -221,6 +221,18 @@ func TestErrorsOfASessionShowNoCardData(t *testing.T) {
 	require.Equal(t, "card [redacted], token [redacted], amount 10000", session.Error.Description)
 }
 
+// TestASessionIDThatTemporalCannotHoldIsUnreadable: hazard T12.
+func TestASessionIDThatTemporalCannotHoldIsUnreadable(t *testing.T) {
+	for length, readable := range map[int]bool{255: true, 256: false, 100_000: false} {
+		body := `{"status":"ok","session":{"id":"` + strings.Repeat("1", length) + `","status":"created"}}`
+		_, err := pike.DecodeSession("session/create", 200, []byte(body))
+		require.Equal(t, readable, err == nil, "%d", length)
+		if !readable {
+			require.ErrorIs(t, err, pike.ErrUnknown)
+		}
+	}
+}
+
 // TestReturnedMoney: of refunds[] only whether it holds something is read, its shape is not documented (api.md §4.2).
 func TestReturnedMoney(t *testing.T) {
 	for refunds, want := range map[string]bool{
