@@ -89,6 +89,17 @@ func TestMismatch(t *testing.T) {
 	}
 }
 
+// TestAMismatchOfThousandsFitsIntoAHistory: hazard T12.
+func TestAMismatchOfThousandsFitsIntoAHistory(t *testing.T) {
+	session := onePayout(pike.SessionInProgress, pike.PayoutPending)
+	for range 20_000 {
+		session.Payouts = append(session.Payouts, pike.Payout{AmountDetails: pike.AmountDetails{Currency: strings.Repeat("x", 1000)}})
+	}
+	text := mismatch(session, order())
+	require.Contains(t, text, "the session holds 20001 payouts")
+	require.Less(t, len(text), 1<<10)
+}
+
 func TestAnswerForAnotherSessionIsNoAnswer(t *testing.T) {
 	_, err := assess(onePayout(pike.SessionAccepted, pike.PayoutSucceeded), "ps_2", order(), false)
 	require.ErrorIs(t, err, errOtherSession)

@@ -88,12 +88,12 @@ type ErrorInfo struct {
 	Description string `json:"description"`
 }
 
-// redacted hides what Pike may have echoed of card data: errors reach logs, histories and people.
+// redacted hides what Pike may have echoed of card data, and more of it than people read: errors reach logs, histories and people.
 func (e *ErrorInfo) redacted() *ErrorInfo {
 	if e == nil {
 		return nil
 	}
-	return &ErrorInfo{Code: redact(e.Code), Description: redact(e.Description)}
+	return &ErrorInfo{Code: bounded(redact(e.Code)), Description: bounded(redact(e.Description))}
 }
 
 // Destination is one of the three ways to name a card (api.md §3.2): exactly one field is set in a request.
@@ -266,9 +266,30 @@ type participantsToParse struct {
 	} `json:"recipient"`
 }
 
-// maxSessionID is far longer than any id of Pike, and short enough for wherever it is shown and searched by:
-// Temporal ends a workflow whose search attribute is too long (hazard T12).
-const maxSessionID = 255
+// What a session may hold is bounded: it goes into histories, several times over, and Temporal ends a workflow
+// whose result, input of the next run or search attribute is too long (hazard T12). All are far longer than
+// anything that Pike documents.
+const (
+	maxSessionID = 255
+	maxText      = 1 << 10
+	maxJSON      = 16 << 10
+)
+
+// bounded cuts a text, not within a letter.
+func bounded(text string) string {
+	if len(text) <= maxText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxText], "")
+}
+
+// boundedJSON leaves out what is too long: half of it would be no JSON.
+func boundedJSON(value json.RawMessage) json.RawMessage {
+	if len(value) > maxJSON {
+		return nil
+	}
+	return value
+}
 
 // session reads either naming. A session that uses both at once for one list
 // is refused: which of the two is true cannot be known.
@@ -280,7 +301,7 @@ func (w sessionWire) session() (Session, error) {
 		return Session{}, fmt.Errorf("session has an id of %d bytes", len(w.ID))
 	}
 	session := Session{
-		ID: w.ID, Status: SessionStatus(spellCancelled(w.Status)), NextAction: w.NextAction, Error: w.Error.redacted(),
+		ID: w.ID, Status: SessionStatus(spellCancelled(bounded(w.Status))), NextAction: bounded(w.NextAction), Error: w.Error.redacted(),
 		IncomingPayments: len(w.AcquiringPayments) + len(w.PaymentList),
 	}
 	for _, wire := range append(w.Payments, w.PayoutList...) {
@@ -302,8 +323,9 @@ func (w payoutWire) payout() (Payout, error) {
 		method = w.PayoutDetails
 	}
 	return Payout{
-		ID: w.ID, Status: PayoutStatus(w.Status), AmountDetails: w.AmountDetails, Destination: method.destination(),
-		RecipientName: w.Participants.Recipient.FullName, Metadata: w.Metadata, Error: w.Error.redacted(), TransactionInfo: w.TransactionInfo,
+		ID: bounded(w.ID), Status: PayoutStatus(bounded(w.Status)), Destination: method.destination(),
+		AmountDetails: AmountDetails{Amount: w.AmountDetails.Amount, Currency: bounded(w.AmountDetails.Currency)},
+		RecipientName: w.Participants.Recipient.FullName, Metadata: w.Metadata, Error: w.Error.redacted(), TransactionInfo: boundedJSON(w.TransactionInfo),
 		Returned: holdsSomething(w.Refunds), Refunds: w.Refunds,
 	}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -231,6 +232,23 @@ func TestASessionIDThatTemporalCannotHoldIsUnreadable(t *testing.T) {
 			require.ErrorIs(t, err, pike.ErrUnknown)
 		}
 	}
+}
+
+// TestAnAnswerIsCutToWhatAHistoryCanHold: hazard T12.
+func TestAnAnswerIsCutToWhatAHistoryCanHold(t *testing.T) {
+	long := `"<` + strings.Repeat("é", 10_000) + `"`
+	failure := `"error":{"code":` + long + `,"description":` + long + `}`
+	body := `{"status":"ok","session":{"id":"ps_1","status":` + long + `,"next_action":` + long + `,` + failure + `,"payments":[
+		{"id":` + long + `,"status":` + long + `,"amount_details":{"amount":1,"currency":` + long + `},"transaction_info":{"rrn":` + long + `},` + failure + `}]}}`
+	session, err := pike.DecodeSession("session/status", 200, []byte(body))
+	require.NoError(t, err)
+	p := session.Payouts[0]
+	for _, text := range []string{string(session.Status), session.NextAction, session.Error.Code, session.Error.Description,
+		p.ID, string(p.Status), p.AmountDetails.Currency, p.Error.Code, p.Error.Description} {
+		require.Len(t, text, 1<<10-1, "the cut would be within a letter")
+		require.True(t, utf8.ValidString(text))
+	}
+	require.Nil(t, p.TransactionInfo)
 }
 
 // TestReturnedMoney: of refunds[] only whether it holds something is read, its shape is not documented (api.md §4.2).
