@@ -115,9 +115,16 @@ func (r ResolveRequest) Validate() error {
 		return &FieldError{Field: "by", Problem: "say who resolves"}
 	case closes && (strings.TrimSpace(r.Reason) == "" || strings.TrimSpace(r.Evidence) == ""):
 		return &FieldError{Field: "reason, evidence", Problem: "are both needed to close a payout"}
+	case max(len(r.By), len(r.Reason), len(r.Evidence)) > maxWords:
+		return &FieldError{Field: "by, reason, evidence", Problem: tooManyWords}
 	}
 	return nil
 }
+
+// maxWords bounds what a person says: it goes into the result several times over, and Temporal ends a workflow whose result is too long.
+const maxWords = 4 << 10
+
+var tooManyWords = fmt.Sprintf("must each have at most %d bytes", maxWords)
 
 // Validate names the field that is wrong.
 func (r DecideRequest) Validate() error {
@@ -126,6 +133,8 @@ func (r DecideRequest) Validate() error {
 		return &FieldError{Field: "decision", Problem: fmt.Sprintf("must be %q or %q, not %q", DecisionConfirm, DecisionCancel, r.Decision)}
 	case strings.TrimSpace(r.By) == "":
 		return &FieldError{Field: "by", Problem: "say who decides"}
+	case max(len(r.By), len(r.Reason)) > maxWords:
+		return &FieldError{Field: "by, reason", Problem: tooManyWords}
 	}
 	return nil
 }

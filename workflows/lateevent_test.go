@@ -231,11 +231,13 @@ func TestNothingToResolveIsRefused(t *testing.T) {
 	h.record = activities.Record{Known: true, Open: true}
 	refused := h.resolve(minute, closePaid)
 	malformed := h.resolve(2*minute, payout.ResolveRequest{Action: payout.ResolveClosePaid})
+	tooLong := h.resolve(2*minute, payout.ResolveRequest{Action: payout.ResolveClosePaid, Reason: "settled", Evidence: strings.Repeat("x", 1<<20)})
 	h.at(time.Hour, func() { h.ended(payout.StateSucceeded) })
 	h.run(lateEvent)
 	var application *temporal.ApplicationError
 	require.ErrorAs(t, refused.err, &application)
 	require.Equal(t, payout.ErrorTypeResolveRefused, application.Type())
+	require.ErrorContains(t, tooLong.err, "at most 4096 bytes")
 	require.ErrorAs(t, malformed.err, &application)
 	require.Equal(t, payout.ErrorTypeInvalidResolve, application.Type())
 }

@@ -369,10 +369,12 @@ func TestManualDecision(t *testing.T) {
 		h := newHarness(t)
 		noPerson := h.decide(second, payout.DecisionConfirm, " ")
 		noDecision := h.decide(second, "yes", "ann")
+		noName := h.decide(second, payout.DecisionConfirm, strings.Repeat("ann ", 500_000))
 		h.pikeTurns(2*second, notPaid, payout.SignalPaymentFinished)
 		h.run(request(manual))
 		require.ErrorContains(t, noPerson.err, "by:")
 		require.ErrorContains(t, noDecision.err, "decision:")
+		require.ErrorContains(t, noName.err, "at most 4096 bytes")
 	})
 }
 
