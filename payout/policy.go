@@ -53,7 +53,7 @@ func (p Policy) WithDefaults() Policy {
 func (p Policy) validate(problem func(field, format string, args ...any)) {
 	p = p.WithDefaults()
 	if p.Decision != DecisionAuto && p.Decision != DecisionManual {
-		problem("policy.decision", "must be %q or %q, not %.20q", DecisionAuto, DecisionManual, p.Decision)
+		problem("policy.decision", "must be %q or %q", DecisionAuto, DecisionManual)
 	}
 	durations := []struct {
 		field string
@@ -72,7 +72,7 @@ func (p Policy) validate(problem func(field, format string, args ...any)) {
 	}
 	switch {
 	case p.Approvals < 1 || p.Approvals > maxApprovals:
-		problem("policy.approvals", "must be 1 to %d, not %d", maxApprovals, p.Approvals)
+		problem("policy.approvals", "must be 1 to %d", maxApprovals)
 	case p.Approvals > 1 && p.Decision != DecisionManual:
 		problem("policy.approvals", "needs policy.decision %q", DecisionManual)
 	}

@@ -9,8 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"reflect"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -86,7 +89,7 @@ func ParseRequest(data []byte) (Request, error) {
 	if err := strictjson.UnmarshalKnown(data, &r); err != nil {
 		var wrongType *json.UnmarshalTypeError
 		if errors.As(err, &wrongType) {
-			return Request{}, &FieldError{Field: cmp.Or(wrongType.Field, "request"), Problem: fmt.Sprintf("must be %s, not %s", jsonKind(wrongType.Type), wrongType.Value)}
+			return Request{}, &FieldError{Field: cmp.Or(wrongType.Field, "request"), Problem: fmt.Sprintf("must be %s, not %s", jsonKind(wrongType.Type), valueKind(wrongType))}
 		}
 		return Request{}, fmt.Errorf("request: %w", err)
 	}
@@ -107,6 +110,14 @@ func jsonKind(t reflect.Type) string {
 	}
 }
 
+// valueKind is what came instead, without the number itself, which could be a card's (hazard S8).
+func valueKind(wrongType *json.UnmarshalTypeError) string {
+	if strings.HasPrefix(wrongType.Value, "number ") {
+		return "another number"
+	}
+	return wrongType.Value
+}
+
 // Normalized returns the request as it is stored: currency in lower case.
 func (r Request) Normalized() Request {
 	r.AmountDetails.Currency = strings.ToLower(r.AmountDetails.Currency)
@@ -123,7 +134,7 @@ func (r Request) Validate() error {
 		problem("payout_id", IDRule)
 	}
 	if r.AmountDetails.Amount <= 0 {
-		problem("amount_details.amount", "must be a positive integer in minor units, not %d", r.AmountDetails.Amount)
+		problem("amount_details.amount", "must be a positive integer in minor units")
 	}
 	if _, known := minorUnits(r.AmountDetails.Currency); !known {
 		problem("amount_details.currency", "must be an ISO 4217 code such as eur")
@@ -132,7 +143,37 @@ func (r Request) Validate() error {
 	r.Recipient.validate(problem)
 	r.Customer.validate(problem)
 	r.Policy.validate(problem)
+	r.refuseCardNumbers(problem)
 	return errors.Join(problems...)
+}
+
+// refuseCardNumbers looks through every field whose own rule a card number could meet (hazard S8).
+func (r Request) refuseCardNumbers(problem func(field, format string, args ...any)) {
+	check := func(field, text string) {
+		if HoldsCardNumber(text) {
+			problem(field, cardNumberRule)
+		}
+	}
+	check("payout_id", r.PayoutID)
+	if HoldsCardNumber(strconv.FormatInt(r.AmountDetails.Amount, 10)) {
+		problem("amount_details.amount", cardNumberProblem)
+	}
+	check("recipient."+fullNameKey, r.Recipient.FullName.Reveal())
+	for _, name := range slices.Sorted(maps.Keys(r.Recipient.Other)) { // sorted: workflow code must not depend on map order
+		if HoldsCardNumber(name) {
+			problem("recipient", "has a field whose name %s", cardNumberRule)
+		} else if jsonHoldsCardNumber(r.Recipient.Other[name]) {
+			problem("recipient."+strictjson.Shown(name), cardNumberRule)
+		}
+	}
+	if r.Customer == nil {
+		return
+	}
+	check("customer.reference", r.Customer.Reference.Reveal())
+	for i, contact := range r.Customer.Contacts {
+		check(fmt.Sprintf("customer.contacts[%d].email", i), contact.Email.Reveal())
+		check(fmt.Sprintf("customer.contacts[%d].phone", i), "+"+contact.Phone.Reveal()) // a phone number with or without its plus
+	}
 }
 
 // Fingerprint is a hash over everything that was ordered, defaults included.
@@ -309,7 +350,7 @@ func (d *Duration) UnmarshalJSON(data []byte) error {
 	}
 	parsed, err := time.ParseDuration(text)
 	if err != nil {
-		return fmt.Errorf(`a duration must be a string such as "30m" or "1h30m", not %.20q`, text)
+		return fmt.Errorf(`a duration must be a string such as "30m" or "1h30m"`)
 	}
 	*d = Duration(parsed)
 	return nil

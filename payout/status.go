@@ -110,7 +110,7 @@ func (r ResolveRequest) Validate() error {
 	closes := r.Action == ResolveClosePaid || r.Action == ResolveCloseNotPaid
 	switch {
 	case !closes && r.Action != ResolveRecheck:
-		return &FieldError{Field: "action", Problem: fmt.Sprintf("must be %q, %q or %q, not %q", ResolveRecheck, ResolveClosePaid, ResolveCloseNotPaid, r.Action)}
+		return &FieldError{Field: "action", Problem: fmt.Sprintf("must be %q, %q or %q", ResolveRecheck, ResolveClosePaid, ResolveCloseNotPaid)}
 	case strings.TrimSpace(r.By) == "":
 		return &FieldError{Field: "by", Problem: "say who resolves"}
 	case closes && (strings.TrimSpace(r.Reason) == "" || strings.TrimSpace(r.Evidence) == ""):
@@ -118,7 +118,7 @@ func (r ResolveRequest) Validate() error {
 	case max(len(r.By), len(r.Reason), len(r.Evidence)) > maxWords:
 		return &FieldError{Field: "by, reason, evidence", Problem: tooManyWords}
 	}
-	return nil
+	return firstCardNumber(text{"by", r.By}, text{"reason", r.Reason}, text{"evidence", r.Evidence})
 }
 
 // maxWords bounds what a person says: it goes into the result several times over, and Temporal ends a workflow whose result is too long.
@@ -130,11 +130,23 @@ var tooManyWords = fmt.Sprintf("must each have at most %d bytes", maxWords)
 func (r DecideRequest) Validate() error {
 	switch {
 	case r.Decision != DecisionConfirm && r.Decision != DecisionCancel:
-		return &FieldError{Field: "decision", Problem: fmt.Sprintf("must be %q or %q, not %q", DecisionConfirm, DecisionCancel, r.Decision)}
+		return &FieldError{Field: "decision", Problem: fmt.Sprintf("must be %q or %q", DecisionConfirm, DecisionCancel)}
 	case strings.TrimSpace(r.By) == "":
 		return &FieldError{Field: "by", Problem: "say who decides"}
 	case max(len(r.By), len(r.Reason)) > maxWords:
 		return &FieldError{Field: "by, reason", Problem: tooManyWords}
+	}
+	return firstCardNumber(text{"by", r.By}, text{"reason", r.Reason})
+}
+
+// text is what people wrote into a field.
+type text struct{ field, value string }
+
+func firstCardNumber(texts ...text) error {
+	for _, text := range texts {
+		if HoldsCardNumber(text.value) {
+			return &FieldError{Field: text.field, Problem: cardNumberRule}
+		}
 	}
 	return nil
 }

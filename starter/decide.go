@@ -55,6 +55,9 @@ func (s *Starter) decide(ctx context.Context, payoutID string, request payout.De
 	if err := checkID(payoutID); err != nil {
 		return payout.Status{}, err
 	}
+	if err := request.Validate(); err != nil {
+		return payout.Status{}, fmt.Errorf("%s payout %s: %w", request.Decision, payoutID, err)
+	}
 	ctx, cancel := withAnswerTimeout(ctx)
 	defer cancel()
 	options := client.UpdateWorkflowOptions{UpdateName: payout.UpdateDecide, UpdateID: updateID(request)}

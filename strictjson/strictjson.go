@@ -112,10 +112,10 @@ func (w walker) object(path string, known map[string]reflect.Type, depth int) er
 			return fmt.Errorf("not valid JSON: %w", err)
 		}
 		key := token.(string)
-		keyPath := strings.TrimPrefix(path+"."+shown(key), ".")
+		keyPath := strings.TrimPrefix(path+"."+Shown(key), ".")
 		folded := fold(key)
 		if first, twice := seen[folded]; twice {
-			return fmt.Errorf("%s: key given twice (as %s and %s)", keyPath, shown(first), shown(key))
+			return fmt.Errorf("%s: key given twice (as %s and %s)", keyPath, Shown(first), Shown(key))
 		}
 		seen[folded] = key
 		fieldType, isKnown := known[key]
@@ -165,12 +165,15 @@ func foldRune(r rune) rune {
 	}
 }
 
-var plainKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,39}$`)
+// plainKey has a few digits at most: country_iso3.
+var plainKey = regexp.MustCompile(`^[A-Za-z_]+(?:[0-9][A-Za-z_]*){0,4}$`)
 
-// shown is a key for an error text. What looks like no name could be card data
+const maxShownKey = 40
+
+// Shown is a key for an error text. What looks like no name could be card data
 // or a name of a person in the wrong place, a forged log line, or a megabyte (hazards S1, X19).
-func shown(key string) string {
-	if plainKey.MatchString(key) {
+func Shown(key string) string {
+	if len(key) <= maxShownKey && plainKey.MatchString(key) {
 		return key
 	}
 	return fmt.Sprintf("(key of %d bytes)", len(key))

@@ -115,7 +115,7 @@ func checkedRequest(info *workflow.Info, rawRequest json.RawMessage) (payout.Req
 		return payout.Request{}, err
 	}
 	if want := payout.WorkflowID(request.PayoutID); info.WorkflowExecution.ID != want {
-		return payout.Request{}, &payout.FieldError{Field: "payout_id", Problem: fmt.Sprintf("the workflow id must be %q, it is %q", want, info.WorkflowExecution.ID)}
+		return payout.Request{}, &payout.FieldError{Field: "payout_id", Problem: fmt.Sprintf("the workflow id must be %q", want)}
 	}
 	return request, checkStartOptions(info)
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"os/user"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -21,7 +20,7 @@ The same decision by the same person again changes nothing; with --approvals 2 a
 		Example: `  payouts confirm inv-1042 --reason "checked against the invoice"
   payouts confirm inv-1042 --by ann@example.com -o json`,
 	}
-	return a.decision(command, payouts.Confirm)
+	return a.decision(command, payout.DecisionConfirm, payouts.Confirm)
 }
 
 func (a *app) cancelCommand() *cobra.Command {
@@ -34,12 +33,12 @@ func (a *app) cancelCommand() *cobra.Command {
 		Example: `  payouts cancel inv-1042 --reason "customer withdrew"
   payouts cancel inv-1042 --by ann@example.com -o json`,
 	}
-	return a.decision(command, payouts.Cancel)
+	return a.decision(command, payout.DecisionCancel, payouts.Cancel)
 }
 
 type decide func(p payouts, ctx context.Context, payoutID, by, reason string) (payout.Status, error)
 
-func (a *app) decision(command *cobra.Command, decide decide) *cobra.Command {
+func (a *app) decision(command *cobra.Command, decision string, decide decide) *cobra.Command {
 	var by, reason string
 	command.Args = onePayoutID
 	command.Flags().StringVar(&by, "by", "", "who decides (default: the user of this machine)")
@@ -50,8 +49,8 @@ func (a *app) decision(command *cobra.Command, decide decide) *cobra.Command {
 		if !command.Flags().Changed("by") {
 			by = operator()
 		}
-		if strings.TrimSpace(by) == "" {
-			return usagef("--by: say who decides")
+		if err := (payout.DecideRequest{Decision: decision, By: by, Reason: reason}).Validate(); err != nil {
+			return usagef("--%w", err)
 		}
 		return a.withPayouts(command.Context(), func(p payouts) error {
 			status, err := decide(p, command.Context(), args[0], by, reason)

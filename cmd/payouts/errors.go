@@ -56,11 +56,19 @@ func report(stderr io.Writer, command *cobra.Command, err error) int {
 			_, _ = fmt.Fprintf(stderr, "  %s %s\n", problem.Variable, problem.Text)
 		}
 	case code == exitUsage:
-		_, _ = fmt.Fprintf(stderr, "%s\nSee `%s --help`.\n", err, command.CommandPath())
+		_, _ = fmt.Fprintf(stderr, "%s\nSee `%s --help`.\n", usageText(err), command.CommandPath())
 	default:
 		_, _ = fmt.Fprintln(stderr, err)
 	}
 	return code
+}
+
+// usageText keeps a card number that was typed in the wrong place from where error output goes (hazard S8): cobra repeats what it is given.
+func usageText(err error) string {
+	if payout.HoldsCardNumber(err.Error()) {
+		return "the command line holds what looks like a card number; the error that repeats it is not shown"
+	}
+	return err.Error()
 }
 
 func exitCode(err error) int {
