@@ -37,6 +37,10 @@ func requireIntakeAsReference(t require.TestingT, data []byte) error {
 	want, refused := jsontest.Decode(data, referenceRequest)
 	accepted := refused == nil && want.Validate() == nil
 	require.Equal(t, accepted, err == nil, "%q: ours %v, %v", data, err, refused)
+	if refused == nil {
+		card, _ := jsontest.Decode(data, referenceRequestHoldsCardNumber)
+		require.Equal(t, card, err != nil && strings.Contains(err.Error(), looksLikeACard), "%q: %v", data, err)
+	}
 	if accepted {
 		require.Equal(t, want, got, "%q", data)
 		requireStable(t, got)
