@@ -187,6 +187,35 @@ func TestBadRequestIsNotSent(t *testing.T) {
 	}
 }
 
+// TestACardNumberIsNotSent, neither with a payout nor with what people say of it (hazard S8).
+func TestACardNumberIsNotSent(t *testing.T) {
+	s := starter.New(&mocks.Client{}, starter.Options{}) // a call of it would panic
+	const card = "4111 1111 1111 1111"
+	resolve := payout.ResolveRequest{Action: payout.ResolveClosePaid, By: "ann", Reason: "settled", Evidence: card}
+	lateEvent := payout.LateEventIDPrefix + "ps_1/" + strings.Repeat("0", 64)
+	for field, call := range map[string]func() error{
+		"payout_id": func() error {
+			_, err := s.Start(t.Context(), order(func(r *payout.Request) { r.PayoutID = "4111-1111-1111-1111" }))
+			return err
+		},
+		"recipient.full_name": func() error {
+			_, err := s.Start(t.Context(), order(func(r *payout.Request) { r.Recipient.FullName = card }))
+			return err
+		},
+		"reason":   func() error { _, err := s.Confirm(t.Context(), "p1", "ann", card); return err },
+		"by":       func() error { _, err := s.Cancel(t.Context(), "p1", card, ""); return err },
+		"evidence": func() error { _, err := s.Resolve(t.Context(), "p1", resolve); return err },
+		"Evidence": func() error { _, err := s.ResolveLateEvent(t.Context(), lateEvent, resolve); return err },
+	} {
+		err := call()
+		var wrong *payout.FieldError
+		require.ErrorAs(t, err, &wrong)
+		require.Equal(t, strings.ToLower(field), wrong.Field)
+		require.ErrorContains(t, err, "looks like a card number")
+		require.NotContains(t, err.Error(), "1111")
+	}
+}
+
 func TestGetAndWait(t *testing.T) {
 	s, r := starter.New(server, starter.Options{}), order(manual)
 	started(t, s, r)

@@ -779,6 +779,7 @@ func TestBadRequestsFailTheWorkflowAndReachNothing(t *testing.T) {
 		"amount given twice": {with(`10000`, `10000,"amount":1`), "given twice"},
 		"other id":           {with(`"p1"`, `"p2"`), "payout_id"},
 		"token":              {with(`abab`, `xyxy`), "destination.tokenized_card.token"},
+		"card number":        {with(`"full_name":"`, `"full_name":"4111 1111 1111 1111 `), "recipient.full_name: looks like a card number"},
 		"no object":          {json.RawMessage(`17`), "request"},
 	}
 	for name, tt := range tests {
@@ -790,6 +791,7 @@ func TestBadRequestsFailTheWorkflowAndReachNothing(t *testing.T) {
 			require.Equal(t, payout.ErrorTypeInvalidRequest, failure.Type())
 			require.True(t, failure.NonRetryable())
 			require.ErrorContains(t, failure, tt.want)
+			require.NotContains(t, failure.Error(), "1111")
 			require.Empty(t, h.pike.calls)
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -250,6 +251,50 @@ func TestStartFromABadFile(t *testing.T) {
 		require.Contains(t, got.stderr, want)
 		require.NotContains(t, got.stderr, testToken)
 	}
+}
+
+// TestACardNumberIsNeitherSentNorPrinted, wherever on the command line or in a file it stands (hazard S8).
+func TestACardNumberIsNeitherSentNorPrinted(t *testing.T) {
+	const card = "4111 1111 1111 1111"
+	tests := map[string]struct {
+		stdin string
+		args  []string
+		want  string
+	}{
+		"id":             {"", with(payArgs(), "inv-1", "inv-4111-1111-1111-1111"), "--id: looks like a card number"},
+		"name":           {"", with(payArgs(), "Ivanov Ivan", "Ivanov "+card), "--full-name: looks like a card number"},
+		"amount":         {"", with(payArgs(), "10000", "4111111111111111"), "--amount: looks like a card number"},
+		"no amount":      {"", with(payArgs(), "10000", card), "the command line holds what looks like a card number"},
+		"currency":       {"", with(payArgs(), "eur", card), "--currency: must be"},
+		"token":          {"", with(payArgs(), testToken, card), "--token"},
+		"token on stdin": {card, with(payArgs(), testToken, "@-"), "--token"},
+		"token file":     {"", with(payArgs(), testToken, "@"+card), "the command line holds what looks like a card number"},
+		"decision":       {"", payArgs("--decision", card), "--decision: must be"},
+		"approvals":      {"", payArgs("--decision", "manual", "--approvals", "4111111111111111"), "--approvals: must be 1 to 10"},
+		"stray":          {"", payArgs(card), "the command line holds what looks like a card number"},
+		"file":           {strings.Replace(testRequest, `"Ivanov Ivan"`, `"Ivanov Ivan","note":{"pan":4111111111111111}`, 1), []string{"start", "--file", "-"}, "--file: recipient.note: looks like a card number"},
+		"file, key":      {strings.Replace(testRequest, `"recipient"`, `"`+card+`":1,"recipient"`, 1), []string{"start", "--file", "-"}, "unknown field"},
+		"confirm":        {"", []string{"confirm", "inv-1", "--by", "ann", "--reason", card}, "--reason: looks like a card number"},
+		"cancel":         {"", []string{"cancel", "inv-1", "--by", card}, "--by: looks like a card number"},
+		"resolve":        {"", []string{"resolve", "inv-1", "--by", "ann", "--action", "close_paid", "--reason", "settled", "--evidence", card}, "--evidence: looks like a card number"},
+		"action":         {"", []string{"resolve", "inv-1", "--by", "ann", "--action", card}, "--action: must be"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var fake fakePayouts
+			got := runFake(t, &fake, tt.stdin, tt.args...)
+			require.Equal(t, exitUsage, got.code, got.stderr)
+			require.Contains(t, got.stderr, tt.want)
+			require.Equal(t, fakePayouts{}, fake, "nothing may be started, decided or resolved")
+			require.NotContains(t, got.stderr+got.stdout, "1111")
+		})
+	}
+}
+
+// with is the arguments with one of them replaced.
+func with(args []string, old, replacement string) []string {
+	args[slices.Index(args, old)] = replacement
+	return args
 }
 
 func testStatus() payout.Status {
