@@ -40,6 +40,7 @@ func breakages() []breakage {
 		interceptor = "webhookgw/temporal.go"
 		client      = "pike/client.go"
 		verifier    = "pike/webhook.go"
+		request     = "payout/request.go"
 	)
 	return []breakage{
 		{"a confirm is repeated blindly", "A3", "workflows", "TestLostAnswers/confirm_pays_once", []edit{
@@ -85,6 +86,9 @@ func breakages() []breakage {
 			{acts, "\tif a.observeOnly {", "\tif false {"},
 		}},
 		{"a change of the workflow is not guarded", "T5", "workflows", "TestRecordedHistoriesReplay", lookBeforeStart(false)},
+		{"a card number is taken", "S8", "workflows", "TestBadRequestsFailTheWorkflowAndReachNothing/card_number", []edit{
+			{request, "\tr.refuseCardNumbers(problem)\n", ""},
+		}},
 		{"200 before Temporal has the event", "W12", "webhookgw", "TestGenuineWebhooks/Temporal_down", []edit{
 			{gateway, "err := g.temporal.Signal(ctx, payoutID, late.Event)", "var err error\n\tgo func() { _ = g.temporal.Signal(ctx, payoutID, late.Event) }()"},
 		}},

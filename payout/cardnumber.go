@@ -72,6 +72,8 @@ const (
 	maxCardDigits = 19
 	// phoneDigits is the most that phone numbers have in practice, and what the oldest Visas have.
 	phoneDigits = 13
+	// separators are what plain leaves of all that may stand between two groups.
+	separators = " -."
 )
 
 func hasCardNumber(text string) bool {
@@ -97,7 +99,7 @@ func beginsWithCardNumber(text string, afterPlus bool) bool {
 		if !isPhone && isCardNumber(digits) {
 			return true
 		}
-		if text == "" || !strings.Contains(" -.", text[:1]) || separator != "" && separator != text[:1] {
+		if text == "" || !strings.Contains(separators, text[:1]) || separator != "" && separator != text[:1] {
 			return false
 		}
 		separator, text = text[:1], text[1:]

@@ -150,6 +150,8 @@ func TestCardNumberInARecipientsOtherField(t *testing.T) {
 		`"Ivanov Ivan":"4111111111111111"`:                    "recipient.(key of 11 bytes): looks like",
 		`"4111111111111111":"x"`:                              "recipient: has a field whose name looks like",
 		`"_4111111111111111":"x"`:                             "recipient: has a field whose name looks like",
+		`"account":0.04111111111111111e17`:                    "recipient.account: looks like",
+		`"n":4111111111111111e999999999999999999`:             "",
 		`"latitude":48.13743219999999`:                        "",
 		`"n":4111111111111111.5`:                              "",
 		`"n":41.11111111111111e-20`:                           "",
@@ -486,7 +488,7 @@ func referenceStretch(runes []rune, from, to int) bool {
 		return false
 	}
 	digits := strings.NewReplacer(" ", "", "-", "", ".", "", "_", "").Replace(stretch)
-	return referenceIssued(digits) && referenceLuhn(digits) && !(before == "+" && len(digits) == 13)
+	return referenceIssued(digits) && referenceLuhn(digits) && (before != "+" || len(digits) != 13)
 }
 
 func referenceASCII(runes []rune) string {
