@@ -16,6 +16,8 @@ import "go.temporal.io/sdk/workflow"
 //   - `make histories` records anew only while nothing is released. From then on
 //     it must add the histories of the new way, and those of the old way stay:
 //     they are what open payouts look like.
+//   - payout.Request.Validate runs at every replay: a rule that is stricter than
+//     that of a release would stop its open payouts, so it is a change too.
 //   - Fields of machine may be added at any time, with a zero value that means
 //     the old way: a payout that continues as new takes them from the release
 //     that it comes from.
