@@ -66,7 +66,7 @@ func serve(ctx context.Context, server *http.Server, listener net.Listener, drai
 	case <-ctx.Done():
 	}
 	_ = listener.Close()
-	_ = <-ended // no connection is accepted from here on
+	<-ended //nolint:errcheck // that the listener is closed; no connection is accepted from here on
 	// Requests in hand are not bound to ctx; only the drain's own time ends them.
 	drainCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
