@@ -66,8 +66,8 @@ func (a *Activities) CheckLateEvent(ctx context.Context, in LateEventInput) (Lat
 	if err != nil {
 		return LateEventFinding{}, applicationError(err)
 	}
-	if finding.PayoutID == "" {
-		finding.PayoutID = onlyPayoutID(truth)
+	if id := truth.MetadataText(); finding.PayoutID == "" && payout.ValidID(id) {
+		finding.PayoutID = id
 	}
 	if finding.Session, err = assess(truth, sessionID, Order{}, false); err != nil {
 		return LateEventFinding{}, applicationError(err)
@@ -91,21 +91,6 @@ func (a *Activities) record(ctx context.Context, payoutID string) (Record, error
 		return Record{}, fmt.Errorf("looking up payout %s: %w", payoutID, err)
 	}
 	return record, nil
-}
-
-// onlyPayoutID is the payout that all payouts of the session name, "" if they disagree or name none.
-func onlyPayoutID(session pike.Session) string {
-	id := ""
-	for i, p := range session.Payouts {
-		if i > 0 && p.MetadataText() != id {
-			return ""
-		}
-		id = p.MetadataText()
-	}
-	if !payout.ValidID(id) {
-		return ""
-	}
-	return id
 }
 
 // compare needs PayoutID and Session.

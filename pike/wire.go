@@ -47,6 +47,18 @@ type Session struct {
 	Error            *ErrorInfo
 }
 
+// MetadataText is what all payouts of the session have as theirs, "" if there is none or they disagree (hazard W25).
+func (s Session) MetadataText() string {
+	text := ""
+	for i, p := range s.Payouts {
+		if i > 0 && p.MetadataText() != text {
+			return ""
+		}
+		text = p.MetadataText()
+	}
+	return text
+}
+
 // Payout is one payout of a session, read from either naming.
 type Payout struct {
 	ID            string

@@ -30,19 +30,13 @@ func onlyIncoming(session pike.Session) bool {
 	return len(session.Payouts) == 0 && session.IncomingPayments > 0
 }
 
-// payoutIDOf finds the one payout that all payouts of the session name in their
-// metadata; false if there is none, or if they disagree (hazard W25).
+// payoutIDOf is the payout that the session names; false if it names none, or several.
 func payoutIDOf(session pike.Session) (string, bool) {
-	if len(session.Payouts) == 0 {
+	id := session.MetadataText()
+	if !payout.ValidID(id) { // metadata of another kind is nobody's business here
 		return "", false
 	}
-	id := session.Payouts[0].MetadataText()
-	for _, other := range session.Payouts[1:] {
-		if other.MetadataText() != id {
-			return "", false
-		}
-	}
-	return id, payout.ValidID(id)
+	return id, true
 }
 
 // eventOf describes of several payouts the first: the workflow reads the

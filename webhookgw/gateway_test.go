@@ -113,6 +113,7 @@ func (h *harness) requireKept(reason payout.LateReason) {
 	require.Equal(h.t, reason, kept.Reason)
 	require.True(h.t, payout.IsLateEventWorkflowID(payout.LateEventWorkflowID(kept.Event)))
 	require.Equal(h.t, noon, kept.Event.ReceivedAt)
+	require.Equal(h.t, reason == payout.LateUncorrelated || reason == payout.LateUnparsable, kept.PayoutID == "", "only what is a payout id is taken for one")
 	require.NotContains(h.t, fmt.Sprintf("%+v", kept), canary, "card data does not travel in events")
 }
 
