@@ -4,19 +4,26 @@
 package config
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/sethvargo/go-envconfig"
 	"go.temporal.io/sdk/client"
 	sdkworker "go.temporal.io/sdk/worker"
+
+	"pikepayouts/codec"
+	"pikepayouts/secret"
 )
 
 // Worker is what `payouts worker` needs.
 type Worker struct {
-	Temporal  client.Options
+	Temporal client.Options
+	// Keyset encrypts what Temporal keeps; nil: nothing is encrypted. The same below.
+	Keyset    *codec.Keyset
 	TaskQueue string
 	Log       Log
 	OpsAddr   string
@@ -32,6 +39,7 @@ type Worker struct {
 // Gateway is what `payouts webhookgw` needs.
 type Gateway struct {
 	Temporal client.Options
+	Keyset   *codec.Keyset
 	// TaskQueue is that of the workers: late events are kept there.
 	TaskQueue string
 	Log       Log
@@ -42,7 +50,23 @@ type Gateway struct {
 // Caller is what the commands that start, read and steer payouts need.
 type Caller struct {
 	Temporal  client.Options
+	Keyset    *codec.Keyset
 	TaskQueue string
+}
+
+// CodecServer is what `payouts codec-server` needs.
+type CodecServer struct {
+	Log       Log
+	OpsAddr   string
+	Addr      string
+	Namespace string
+	Keyset    *codec.Keyset // never nil
+	// Origins are the exact origins of the Web UIs that may call.
+	Origins []string
+	// Token, unless empty, is asked of every caller.
+	Token secret.String
+	// ShowCards leaves card tokens and hashes in clear.
+	ShowCards bool
 }
 
 // Simulator is what `payouts pikesim` takes from the environment; the rest is flags.
@@ -59,7 +83,7 @@ type TokenInfo struct {
 func LoadWorker(ctx context.Context, lookuper envconfig.Lookuper) (Worker, error) {
 	r := newReader(ctx, lookuper)
 	config := Worker{
-		Temporal: r.temporal(), TaskQueue: r.taskQueue(), Log: r.log(), OpsAddr: r.opsAddr(), Pike: r.pike(), RateLimit: r.rateLimit(),
+		Temporal: r.temporal(), Keyset: r.keyset(), TaskQueue: r.taskQueue(), Log: r.log(), OpsAddr: r.opsAddr(), Pike: r.pike(), RateLimit: r.rateLimit(),
 		ObserveOnly: r.observeOnly(), Version: r.deploymentVersion(),
 	}
 	return result(config, r)
@@ -68,7 +92,7 @@ func LoadWorker(ctx context.Context, lookuper envconfig.Lookuper) (Worker, error
 // LoadGateway reads a Gateway. The error is an *Error.
 func LoadGateway(ctx context.Context, lookuper envconfig.Lookuper) (Gateway, error) {
 	r := newReader(ctx, lookuper)
-	config := Gateway{Temporal: r.temporal(), TaskQueue: r.taskQueue(), Log: r.log(), OpsAddr: r.opsAddr(), Webhooks: r.webhooks()}
+	config := Gateway{Temporal: r.temporal(), Keyset: r.keyset(), TaskQueue: r.taskQueue(), Log: r.log(), OpsAddr: r.opsAddr(), Webhooks: r.webhooks()}
 	if config.OpsAddr == config.Webhooks.Addr && checkAddr(config.OpsAddr) == nil && !strings.HasSuffix(config.OpsAddr, ":0") {
 		r.problem("PAYOUTS_OPS_ADDR", "must be another port than WEBHOOKGW_ADDR: health and metrics are not for Pike")
 	}
@@ -78,7 +102,18 @@ func LoadGateway(ctx context.Context, lookuper envconfig.Lookuper) (Gateway, err
 // LoadCaller reads a Caller. The error is an *Error.
 func LoadCaller(ctx context.Context, lookuper envconfig.Lookuper) (Caller, error) {
 	r := newReader(ctx, lookuper)
-	return result(Caller{Temporal: r.temporal(), TaskQueue: r.taskQueue()}, r)
+	return result(Caller{Temporal: r.temporal(), Keyset: r.keyset(), TaskQueue: r.taskQueue()}, r)
+}
+
+// LoadCodecServer reads a CodecServer. The error is an *Error.
+func LoadCodecServer(ctx context.Context, lookuper envconfig.Lookuper) (CodecServer, error) {
+	r := newReader(ctx, lookuper)
+	config := r.codecServer()
+	config.Log, config.OpsAddr, config.Namespace = r.log(), r.opsAddr(), cmp.Or(r.temporal().Namespace, client.DefaultNamespace)
+	if config.Keyset = r.keyset(); config.Keyset == nil {
+		r.missing("PAYOUTS_ENCRYPTION_KEYSET_FILE", "is missing: set the path of the keyset; `payouts keygen --keyset FILE` makes one")
+	}
+	return result(config, r)
 }
 
 // LoadSimulator reads a Simulator. The error is an *Error.
@@ -128,6 +163,13 @@ type reader struct {
 
 func newReader(ctx context.Context, lookuper envconfig.Lookuper) *reader {
 	return &reader{ctx: ctx, lookuper: nonEmpty{lookuper}}
+}
+
+// missing notes the problem unless the variable has one already.
+func (r *reader) missing(variable, text string) {
+	if !slices.ContainsFunc(r.problems, func(p Problem) bool { return p.Variable == variable }) {
+		r.problem(variable, "%s", text)
+	}
 }
 
 func (r *reader) problem(variable, format string, args ...any) {

@@ -3,6 +3,7 @@ package config
 import (
 	"crypto/rsa"
 	"errors"
+	"fmt"
 	"math"
 	"net"
 	"slices"
@@ -10,7 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"pikepayouts/codec"
 	"pikepayouts/pike"
+	"pikepayouts/secret"
 )
 
 // Log is how a process logs.
@@ -177,4 +180,46 @@ func checkHeader(value string) error {
 		}
 	}
 	return nil
+}
+
+// minToken is the shortest token that is not to be guessed.
+const minToken = 16
+
+func (r *reader) codecServer() CodecServer {
+	var v struct {
+		Addr      string `env:"PAYOUTS_CODEC_ADDR,default=127.0.0.1:8234"`
+		Origins   string `env:"PAYOUTS_CODEC_ORIGINS"`
+		TokenFile string `env:"PAYOUTS_CODEC_TOKEN_FILE"`
+		ShowCards string `env:"PAYOUTS_CODEC_SHOW_CARDS,default=false"`
+	}
+	r.read(&v)
+	r.check("PAYOUTS_CODEC_ADDR", checkAddr(v.Addr))
+	config := CodecServer{Addr: v.Addr}
+	for origin := range strings.SplitSeq(v.Origins, ",") {
+		if origin = strings.TrimSpace(origin); origin != "" {
+			r.check("PAYOUTS_CODEC_ORIGINS", codec.CheckOrigin(origin))
+			config.Origins = append(config.Origins, origin)
+		}
+	}
+	var err error
+	if config.ShowCards, err = strconv.ParseBool(v.ShowCards); err != nil {
+		r.problem("PAYOUTS_CODEC_SHOW_CARDS", "must be true or false")
+	}
+	if v.TokenFile != "" {
+		config.Token, err = readToken(v.TokenFile)
+		r.check("PAYOUTS_CODEC_TOKEN_FILE", isUnusable(err))
+	}
+	return config
+}
+
+func readToken(path string) (secret.String, error) {
+	content, err := readSecretFile(path)
+	if err != nil {
+		return "", err
+	}
+	token := strings.TrimSpace(string(content))
+	if len(token) < minToken || strings.ContainsAny(token, " \t\r\n") {
+		return "", fmt.Errorf("it must hold one word of %d characters or more, such as `openssl rand -hex 32` prints", minToken)
+	}
+	return secret.String(token), nil
 }

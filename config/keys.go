@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 
+	"pikepayouts/codec"
 	"pikepayouts/pike"
 )
 
@@ -96,14 +97,50 @@ func readPublicKeys(paths []string) ([]*rsa.PublicKey, error) {
 // ReadPrivateKey reads a PEM private key that only its owner may read (hazard
 // S4). Its errors show neither the path nor the content.
 func ReadPrivateKey(path string) (*rsa.PrivateKey, error) {
+	content, err := readSecretFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return parsePrivateKey(content)
+}
+
+// ReadKeyset reads a keyset file that only its owner may read. Its errors show neither the path nor the content.
+func ReadKeyset(path string) (*codec.Keyset, error) {
+	content, err := readSecretFile(path)
+	if err != nil {
+		return nil, err
+	}
+	keyset, err := codec.ParseKeyset(content)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // the caller names the variable
+	}
+	return keyset, nil
+}
+
+// readSecretFile reads a file that only its owner may read.
+func readSecretFile(path string) ([]byte, error) {
 	content, mode, err := readKeyFile(path)
 	if err != nil {
 		return nil, err
 	}
 	if mode.Perm()&othersMask != 0 {
-		return nil, fmt.Errorf("its mode %04o lets others use it: chmod 600 the file, and change the key if others had access", mode.Perm())
+		return nil, fmt.Errorf("its mode %04o lets others use it: chmod 600 the file, and change what is in it if others had access", mode.Perm())
 	}
-	return parsePrivateKey(content)
+	return content, nil
+}
+
+// keyset is nil if none is set.
+func (r *reader) keyset() *codec.Keyset {
+	var v struct {
+		File string `env:"PAYOUTS_ENCRYPTION_KEYSET_FILE"`
+	}
+	r.read(&v)
+	if v.File == "" {
+		return nil
+	}
+	keyset, err := ReadKeyset(v.File)
+	r.check("PAYOUTS_ENCRYPTION_KEYSET_FILE", isUnusable(err))
+	return keyset
 }
 
 func parsePrivateKey(content []byte) (*rsa.PrivateKey, error) {

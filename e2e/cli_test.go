@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,8 +28,19 @@ func tryTemporalCLI(t *testing.T, arguments ...string) (string, error) {
 	binary, err := temporalBinary()
 	require.NoError(t, err)
 	command := exec.CommandContext(testContext(t), binary, append(arguments, "--address", shared.address)...)
+	if endpoint := shared.keyset.endpoint(workflowOf(arguments)); endpoint != "" {
+		command.Args = append(command.Args, "--codec-endpoint", endpoint)
+	}
 	output, err := command.CombinedOutput()
 	return string(output), err
+}
+
+// workflowOf is the workflow that a command of the Temporal CLI is about, "" if none.
+func workflowOf(arguments []string) string {
+	if i := slices.Index(arguments, "--workflow-id"); i >= 0 {
+		return arguments[i+1]
+	}
+	return ""
 }
 
 // TestTheTemporalCLIIsAClient starts, finds and decides a payout with Temporal's own tool, as the design shows it.

@@ -23,7 +23,6 @@ import (
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/converter"
 	"golang.org/x/sync/errgroup"
 
 	"pikepayouts/payout"
@@ -253,7 +252,7 @@ func (b *mailbox) stored() map[string]int {
 		require.NoError(b.t, err)
 		if signal := entry.GetWorkflowExecutionSignaledEventAttributes(); signal != nil {
 			var event payout.Event
-			require.NoError(b.t, converter.GetDefaultDataConverter().FromPayloads(signal.GetInput(), &event))
+			require.NoError(b.t, temporalOptions("").DataConverter.FromPayloads(signal.GetInput(), &event))
 			counts[event.SessionID]++
 		}
 	}

@@ -54,7 +54,7 @@ func startBinary(t *testing.T, binary string, environment []string, arguments ..
 func startCommand(t *testing.T, log io.Writer, environment []string, name string, arguments ...string) *process {
 	t.Helper()
 	cmd := exec.Command(name, arguments...)
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "PAYOUTS_OPS_ADDR=127.0.0.1:0"}, environment...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "PAYOUTS_OPS_ADDR=127.0.0.1:0", shared.keyset.environment()}, environment...)
 	cmd.Stderr = log
 	if os.Getenv("PAYOUTS_E2E_LOG") != "" {
 		cmd.Stdout, cmd.Stderr = os.Stderr, io.MultiWriter(os.Stderr, log)

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/sdk/converter"
 	"golang.org/x/sync/errgroup"
 
 	"pikepayouts/payout"
@@ -267,7 +266,7 @@ func (s *stack) eventsOf(r payout.Request, sessionID string) map[string]bool {
 	for _, event := range s.history(r) {
 		if signal := event.GetWorkflowExecutionSignaledEventAttributes(); signal != nil {
 			var signalled payout.Event
-			require.NoError(s.t, converter.GetDefaultDataConverter().FromPayloads(signal.GetInput(), &signalled))
+			require.NoError(s.t, temporalOptions("").DataConverter.FromPayloads(signal.GetInput(), &signalled))
 			have[signalled.PayoutStatus] = true
 		}
 	}

@@ -22,14 +22,17 @@ import (
 
 	"google.golang.org/grpc"
 
+	"pikepayouts/codec"
 	"pikepayouts/payout"
 	"pikepayouts/webhookgw"
+	"pikepayouts/workflows"
 )
 
 // shared is what all tests of the package use: starting it costs seconds.
 var shared struct {
 	address    string
 	temporal   client.Client // with the interceptor of the gateway
+	keyset     keyset
 	partnerKey *rsa.PrivateKey
 	pikeKey    *rsa.PrivateKey
 }
@@ -61,6 +64,10 @@ func runWithServer(m *testing.M) (int, error) {
 	}
 	defer func() { _ = server.Stop() }()
 	shared.address = server.FrontendHostPort()
+	if shared.keyset, err = newKeyset(); err != nil {
+		return 0, err
+	}
+	defer shared.keyset.remove()
 	if shared.temporal, err = dialTemporal(shared.address); err != nil {
 		return 0, err
 	}
@@ -109,14 +116,21 @@ func temporalBinary() (string, error) {
 }
 
 func dialTemporal(address string) (client.Client, error) {
-	c, err := client.Dial(client.Options{
-		HostPort: address, Logger: quiet(), Identity: "e2e",
-		ConnectionOptions: client.ConnectionOptions{DialOptions: []grpc.DialOption{webhookgw.RequestIDDialOption()}},
-	})
+	c, err := client.Dial(temporalOptions(address))
 	if err != nil {
 		return nil, fmt.Errorf("dialling Temporal: %w", err)
 	}
 	return c, nil
+}
+
+// temporalOptions are those of everything that the tests run in their own process.
+func temporalOptions(address string) client.Options {
+	options := client.Options{
+		HostPort: address, Logger: quiet(), Identity: "e2e",
+		ConnectionOptions: client.ConnectionOptions{DialOptions: []grpc.DialOption{webhookgw.RequestIDDialOption()}},
+	}
+	codec.UseInWorker(&options, shared.keyset.keys, workflows.Refusable)
+	return options
 }
 
 // quiet drops the SDK's log; PAYOUTS_E2E_LOG=1 shows it.

@@ -72,7 +72,7 @@ func (s *stack) apart(t *testing.T) *stack {
 	own := *s
 	own.t, own.number = t, stackNumber.Add(1)
 	own.taskQueue = fmt.Sprintf("e2e-%d", own.number)
-	own.starter = starter.New(shared.temporal, starter.Options{TaskQueue: own.taskQueue})
+	own.starter = starter.New(shared.temporal, starter.Options{TaskQueue: own.taskQueue, DataConverter: temporalOptions("").DataConverter})
 	return &own
 }
 

@@ -82,11 +82,14 @@ const (
 	DecisionCancel  = "cancel"
 )
 
-// DecideRequest is the argument of the update `decide`.
+// DecideRequest is the argument of the update `decide`. WorkflowID is optional:
+// it says which workflow is meant. The codec server encrypts for it, so a decision
+// that was made for one payout cannot be played to another (hazard T2).
 type DecideRequest struct {
-	Decision string `json:"decision"` // DecisionConfirm or DecisionCancel
-	By       string `json:"by"`
-	Reason   string `json:"reason,omitempty"`
+	Decision   string `json:"decision"` // DecisionConfirm or DecisionCancel
+	By         string `json:"by"`
+	Reason     string `json:"reason,omitempty"`
+	WorkflowID string `json:"workflow_id,omitempty"`
 }
 
 // Actions of `resolve`.
@@ -97,12 +100,21 @@ const (
 )
 
 // ResolveRequest is the argument of the update `resolve`. Evidence says where
-// it is known from (a ticket, a bank statement); needed to close.
+// it is known from (a ticket, a bank statement); needed to close. WorkflowID is as in DecideRequest.
 type ResolveRequest struct {
-	Action   string `json:"action"`
-	By       string `json:"by"`
-	Reason   string `json:"reason,omitempty"`
-	Evidence string `json:"evidence,omitempty"`
+	Action     string `json:"action"`
+	By         string `json:"by"`
+	Reason     string `json:"reason,omitempty"`
+	Evidence   string `json:"evidence,omitempty"`
+	WorkflowID string `json:"workflow_id,omitempty"`
+}
+
+// CheckWorkflow says whether a request that names a workflow names this one.
+func CheckWorkflow(named, own string) error {
+	if named == "" || named == own {
+		return nil
+	}
+	return &FieldError{Field: "workflow_id", Problem: fmt.Sprintf("names another workflow than %q, to which it was sent", own)}
 }
 
 // Validate names the field that is wrong.

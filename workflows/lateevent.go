@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -184,8 +185,8 @@ func (e *lateEvent) nextGap(now time.Time) time.Duration {
 	return gap
 }
 
-func (l *lateEventRun) validateResolve(_ workflow.Context, request payout.ResolveRequest) error {
-	if err := request.Validate(); err != nil {
+func (l *lateEventRun) validateResolve(ctx workflow.Context, request payout.ResolveRequest) error {
+	if err := cmp.Or(request.Validate(), payout.CheckWorkflow(request.WorkflowID, workflow.GetInfo(ctx).WorkflowExecution.ID)); err != nil {
 		return refuse(payout.ErrorTypeInvalidResolve, err)
 	}
 	if l.event.closed() {
@@ -243,6 +244,7 @@ func (e *lateEvent) close(request payout.ResolveRequest, now time.Time) error {
 		return nil
 	}
 	status.Verdict, status.Attention, status.UpdatedAt = payout.LateResolved, nil, now
+	request.WorkflowID = "" // it is this one
 	status.Resolution = &payout.LateResolution{ResolveRequest: request, At: now}
 	return nil
 }

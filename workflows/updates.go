@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -31,8 +32,8 @@ func (p *payoutRun) handleUpdates() error {
 	return nil
 }
 
-func (p *payoutRun) validateDecide(_ workflow.Context, request payout.DecideRequest) error {
-	if err := request.Validate(); err != nil {
+func (p *payoutRun) validateDecide(ctx workflow.Context, request payout.DecideRequest) error {
+	if err := cmp.Or(request.Validate(), payout.CheckWorkflow(request.WorkflowID, workflow.GetInfo(ctx).WorkflowExecution.ID)); err != nil {
 		return refuse(payout.ErrorTypeInvalidDecision, err)
 	}
 	if err := p.machine.checkDecision(request); err != nil {
@@ -47,8 +48,8 @@ func (p *payoutRun) decide(_ workflow.Context, request payout.DecideRequest) (pa
 	return p.machine.Status, nil
 }
 
-func (p *payoutRun) validateResolve(_ workflow.Context, request payout.ResolveRequest) error {
-	if err := request.Validate(); err != nil {
+func (p *payoutRun) validateResolve(ctx workflow.Context, request payout.ResolveRequest) error {
+	if err := cmp.Or(request.Validate(), payout.CheckWorkflow(request.WorkflowID, workflow.GetInfo(ctx).WorkflowExecution.ID)); err != nil {
 		return refuse(payout.ErrorTypeInvalidResolve, err)
 	}
 	if err := p.machine.checkResolve(); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pikepayouts/codec"
 	"pikepayouts/config"
 	"pikepayouts/payout"
 	"pikepayouts/starter"
@@ -26,7 +27,8 @@ type payouts interface {
 	List(ctx context.Context, filter starter.Filter) iter.Seq2[starter.Summary, error]
 }
 
-const callerHelp = "Temporal is found by TEMPORAL_ADDRESS and the other TEMPORAL_* variables; PAYOUTS_TASK_QUEUE is the workers' task queue (default payouts)."
+const callerHelp = `Temporal is found by TEMPORAL_ADDRESS and the other TEMPORAL_* variables; PAYOUTS_TASK_QUEUE is the workers' task queue (default payouts),
+PAYOUTS_ENCRYPTION_KEYSET_FILE their keyset, if they have one.`
 
 // withPayouts calls do with a connection to Temporal, unless the app came with its own.
 func (a *app) withPayouts(ctx context.Context, do func(payouts) error) error {
@@ -37,12 +39,13 @@ func (a *app) withPayouts(ctx context.Context, do func(payouts) error) error {
 	if err != nil {
 		return err //nolint:wrapcheck // it says everything, one line per variable
 	}
+	codec.Use(&caller.Temporal, caller.Keyset)
 	temporal, err := dialTemporal(ctx, caller.Temporal, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
 	defer temporal.Close()
-	return do(starter.New(temporal, starter.Options{TaskQueue: caller.TaskQueue}))
+	return do(starter.New(temporal, starter.Options{TaskQueue: caller.TaskQueue, DataConverter: caller.Temporal.DataConverter}))
 }
 
 // oneID is the argument of the commands for one payout or late event.

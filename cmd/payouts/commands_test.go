@@ -124,7 +124,7 @@ func TestUsage(t *testing.T) {
 		{"negative limit", []string{"list", "--limit", "-1"}, "--limit: must not be negative"},
 		{"nobody decides", []string{"confirm", "inv-1", "--by", " "}, "--by: say who decides"},
 		{"amount is no number", []string{"start", "--amount", "10.00"}, `"--amount" flag`},
-		{"keygen without folder", []string{"keygen"}, "--out: name a folder"},
+		{"keygen without folder", []string{"keygen"}, "name what to make: --out a folder"},
 		{"keygen, short key", []string{"keygen", "--out", "x", "--bits", "1024"}, "--bits: must be 2048 to"},
 		{"keygen, name is a path", []string{"keygen", "--out", "x", "--name", "../x"}, "--name: must be of"},
 		{"file and flags", payArgs("--file", "request.json"), "--file and --"},

@@ -95,7 +95,8 @@ func (a *app) useStack(ctx context.Context, stack *demoStack, o demoOptions) err
 
 // payDemoPayouts is an error unless every payout ends as it should, in our eyes and in Pike's.
 func (a *app) payDemoPayouts(ctx context.Context, stack *demoStack) error {
-	temporal, err := dialTemporal(ctx, stack.temporalOptions(), quietLogger())
+	options := stack.callerOptions()
+	temporal, err := dialTemporal(ctx, options, quietLogger())
 	if err != nil {
 		return err
 	}
@@ -103,7 +104,7 @@ func (a *app) payDemoPayouts(ctx context.Context, stack *demoStack) error {
 	ctx, cancel := context.WithTimeout(ctx, demoTime)
 	defer cancel()
 	show := &demoScreen{app: a, palette: a.palette(), begin: time.Now()}
-	outcomes, err := payAll(ctx, starter.New(temporal, starter.Options{}), demoPayouts(time.Now()), show)
+	outcomes, err := payAll(ctx, starter.New(temporal, starter.Options{DataConverter: options.DataConverter}), demoPayouts(time.Now()), show)
 	if err != nil {
 		return err
 	}

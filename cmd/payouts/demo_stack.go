@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/log"
 	"golang.org/x/sync/errgroup"
 
+	"pikepayouts/codec"
 	"pikepayouts/config"
 	"pikepayouts/payout"
 	"pikepayouts/pike"
@@ -33,7 +33,9 @@ type demoStack struct {
 	parts     errgroup.Group
 	stopParts context.CancelFunc
 
-	simulatorAddr, gatewayAddr, workerOps, gatewayOps string
+	keyset *codec.Keyset
+
+	simulatorAddr, gatewayAddr, codecAddr, workerOps, gatewayOps, codecOps string
 }
 
 // startStack returns what it started even with an error: the caller stops it.
@@ -47,16 +49,17 @@ func (a *app) startStack(ctx context.Context, o demoOptions, binary string, fail
 	if err != nil {
 		return s, err
 	}
+	s.keyset = keys.keyset
 	logPath := filepath.Join(o.folder, "demo.log")
 	if s.logFile, err = os.Create(logPath); err != nil { //nolint:gosec // the folder is the caller's choice
 		return s, fmt.Errorf("creating the demo's log: %w", err)
 	}
 	logger := slog.New(slog.NewTextHandler(s.logFile, nil))
-	say("Temporal server")
-	if s.temporal, err = startTemporal(ctx, binary, ports, o.folder, o.keep, fail); err != nil {
+	if err := s.pickAddresses(ctx, ports); err != nil { // before Temporal, whose Web UI is told where to decrypt
 		return s, err
 	}
-	if err := s.pickAddresses(ctx, ports); err != nil {
+	say("Temporal server")
+	if s.temporal, err = startTemporal(ctx, binary, ports, o, "http://"+s.codecAddr, fail); err != nil {
 		return s, err
 	}
 	partsCtx, stop := context.WithCancel(ctx)
@@ -69,7 +72,7 @@ func (a *app) startStack(ctx context.Context, o demoOptions, binary string, fail
 			return nil
 		})
 	}
-	say("Simulated Pike, worker, webhook gateway (log: " + logPath + ")")
+	say("Simulated Pike, worker, webhook gateway, codec server (log: " + logPath + ")")
 	if err := s.startParts(ctx, keys, logger, run); err != nil {
 		return s, err
 	}
@@ -84,7 +87,8 @@ func (s *demoStack) pickAddresses(ctx context.Context, ports *portPicker) error 
 		addr *string
 	}{
 		{"the webhook gateway", 8080, &s.gatewayAddr}, {"the simulated Pike", 8088, &s.simulatorAddr},
-		{"the worker's metrics", 9090, &s.workerOps}, {"the gateway's metrics", 9091, &s.gatewayOps},
+		{"the codec server", 8234, &s.codecAddr},
+		{"the worker's metrics", 9090, &s.workerOps}, {"the gateway's metrics", 9091, &s.gatewayOps}, {"the codec server's metrics", 9092, &s.codecOps},
 	} {
 		port, err := ports.pick(ctx, wanted.what, wanted.port)
 		if err != nil {
@@ -115,22 +119,27 @@ func (s *demoStack) startParts(ctx context.Context, keys demoKeys, logger *slog.
 	})
 	run("the webhook gateway", func(ctx context.Context) error {
 		return runGateway(ctx, config.Gateway{
-			Temporal: s.temporalOptions(), OpsAddr: s.gatewayOps,
+			Temporal: s.temporal.options(), Keyset: s.keyset, OpsAddr: s.gatewayOps,
 			Webhooks: config.Webhooks{Addr: s.gatewayAddr, PublicKeys: []*rsa.PublicKey{&keys.pike.PublicKey}},
 		}, logger.With("part", "webhookgw"))
 	})
 	run("the worker", func(ctx context.Context) error {
 		return runWorker(ctx, config.Worker{
-			Temporal: s.temporalOptions(), OpsAddr: s.workerOps, TaskQueue: payout.DefaultTaskQueue,
+			Temporal: s.temporal.options(), Keyset: s.keyset, OpsAddr: s.workerOps, TaskQueue: payout.DefaultTaskQueue,
 			Pike: config.Pike{BaseURL: "http://" + s.simulatorAddr, Version: pike.V1, Project: demoProject, PrivateKey: keys.partner, Timeout: pike.MaxTimeout},
 		}, logger.With("part", "worker"))
+	})
+	run("the codec server", func(ctx context.Context) error {
+		return runCodecServer(ctx, config.CodecServer{
+			Addr: s.codecAddr, OpsAddr: s.codecOps, Namespace: client.DefaultNamespace, Keyset: s.keyset, Origins: s.temporal.uiOrigins(),
+		}, logger.With("part", "codec-server"))
 	})
 	return nil
 }
 
 // waitUntilReady asks the processes what any orchestrator would ask them.
 func (s *demoStack) waitUntilReady(ctx context.Context) error {
-	for _, ops := range []string{s.workerOps, s.gatewayOps} {
+	for _, ops := range []string{s.workerOps, s.gatewayOps, s.codecOps} {
 		err := poll(ctx, 50*time.Millisecond, func(ctx context.Context) bool { return checkReady(ctx, "http://"+ops+"/readyz") == nil })
 		if err != nil {
 			return fmt.Errorf("waiting until all is ready: %w", err)
@@ -151,21 +160,22 @@ func (s *demoStack) stop() {
 	}
 }
 
-func (s *demoStack) temporalOptions() client.Options { return temporalOptionsFor(s.temporal.address()) }
-
-func temporalOptionsFor(address string) client.Options {
-	return client.Options{HostPort: address, Namespace: client.DefaultNamespace, Logger: log.NewStructuredLogger(quietLogger())}
+// callerOptions are those of a service that starts payouts here.
+func (s *demoStack) callerOptions() client.Options {
+	options := s.temporal.options()
+	codec.Use(&options, s.keyset)
+	return options
 }
 
 func (s *demoStack) webUI() string {
-	return fmt.Sprintf("http://%s/namespaces/%s/workflows", net.JoinHostPort(localhost, strconv.Itoa(s.temporal.uiPort)), client.DefaultNamespace)
+	return fmt.Sprintf("%s/namespaces/%s/workflows", s.temporal.uiOrigins()[0], client.DefaultNamespace)
 }
 
 // instructions are for who wants to go on.
 func (s *demoStack) instructions(folder string) string {
-	environment := ""
+	environment := "  export PAYOUTS_ENCRYPTION_KEYSET_FILE=" + filepath.Join(folder, demoKeyset) + "\n"
 	if s.temporal.address() != net.JoinHostPort(localhost, "7233") {
-		environment = "  export TEMPORAL_ADDRESS=" + s.temporal.address() + "\n"
+		environment += "  export TEMPORAL_ADDRESS=" + s.temporal.address() + "\n"
 	}
 	return fmt.Sprintf(`
 Everything is running; Ctrl-C stops it.
@@ -179,6 +189,7 @@ Card tokens for other ends: %[3]s pikesim presets
 `, table([][]string{
 		{"  Web UI", s.webUI()}, {"  Temporal", s.temporal.address()}, {"  Webhooks", "http://" + s.gatewayAddr + webhookgw.DefaultPath},
 		{"  Simulated Pike", "http://" + s.simulatorAddr + " (ledger: /_sim/ledger; forgotten at the end)"},
+		{"  Codec server", "http://" + s.codecAddr + " (temporal ... --codec-endpoint)"},
 		{"  Metrics", "http://" + s.workerOps + "/metrics, http://" + s.gatewayOps + "/metrics"},
 		{"  History, logs", folder + " (delete it to begin afresh)"},
 	}), environment, s.program, pikesim.Token(pikesim.PresetConfirmed))
@@ -187,7 +198,10 @@ Card tokens for other ends: %[3]s pikesim presets
 // demoKeys are made on first use and kept: the partner signs calls, Pike signs webhooks.
 type demoKeys struct {
 	partner, pike *rsa.PrivateKey
+	keyset        *codec.Keyset
 }
+
+const demoKeyset = "keyset.json"
 
 const privateKeySuffix = "-private.pem" // as makeKeyPair names it
 
@@ -204,6 +218,15 @@ func loadDemoKeys(folder string) (demoKeys, error) {
 		if *key, err = config.ReadPrivateKey(path + privateKeySuffix); err != nil {
 			return demoKeys{}, fmt.Errorf("%s: %w", path+privateKeySuffix, err)
 		}
+	}
+	path := filepath.Join(folder, demoKeyset)
+	_, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		keys.keyset, err = makeKeyset(path)
+		return keys, err
+	}
+	if keys.keyset, err = config.ReadKeyset(path); err != nil {
+		return demoKeys{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return keys, nil
 }

@@ -17,6 +17,7 @@ import (
 
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/log"
 
 	"pikepayouts/worker"
 )
@@ -97,9 +98,9 @@ type temporalServer struct {
 }
 
 // startTemporal starts a dev server. fail is called if it ends before it is stopped.
-func startTemporal(ctx context.Context, binary string, ports *portPicker, folder string, keep bool, fail context.CancelCauseFunc) (*temporalServer, error) {
+func startTemporal(ctx context.Context, binary string, ports *portPicker, o demoOptions, codecURL string, fail context.CancelCauseFunc) (*temporalServer, error) {
 	for attempt := 1; ; attempt++ {
-		server, err := tryTemporal(ctx, binary, ports, folder, keep, fail)
+		server, err := tryTemporal(ctx, binary, ports, o, codecURL, fail)
 		if err == nil || attempt == temporalAttempts || ctx.Err() != nil {
 			return server, err
 		}
@@ -107,7 +108,7 @@ func startTemporal(ctx context.Context, binary string, ports *portPicker, folder
 	}
 }
 
-func tryTemporal(ctx context.Context, binary string, ports *portPicker, folder string, keep bool, fail context.CancelCauseFunc) (*temporalServer, error) {
+func tryTemporal(ctx context.Context, binary string, ports *portPicker, o demoOptions, codecURL string, fail context.CancelCauseFunc) (*temporalServer, error) {
 	server := &temporalServer{}
 	var err error
 	if server.port, err = ports.pick(ctx, "Temporal", 7233); err != nil {
@@ -116,13 +117,13 @@ func tryTemporal(ctx context.Context, binary string, ports *portPicker, folder s
 	if server.uiPort, err = ports.pick(ctx, "its Web UI", 8233); err != nil {
 		return nil, err
 	}
-	logPath := filepath.Join(folder, "temporal.log")
+	logPath := filepath.Join(o.folder, "temporal.log")
 	logFile, err := os.Create(logPath) //nolint:gosec // the folder is the caller's choice
 	if err != nil {
 		return nil, fmt.Errorf("creating Temporal's log: %w", err)
 	}
-	defer func() { _ = logFile.Close() }()                                      // the child has its own handle
-	command := exec.Command(binary, temporalArguments(server, folder, keep)...) //nolint:gosec,noctx // the caller's own program; stop ends it, politely
+	defer func() { _ = logFile.Close() }()                                     // the child has its own handle
+	command := exec.Command(binary, temporalArguments(server, o, codecURL)...) //nolint:gosec,noctx // the caller's own program; stop ends it, politely
 	command.Env = withoutTemporal(os.Environ())
 	command.Stdout, command.Stderr = logFile, logFile
 	alive, ended := context.WithCancelCause(ctx)
@@ -130,7 +131,7 @@ func tryTemporal(ctx context.Context, binary string, ports *portPicker, folder s
 	if err != nil {
 		return nil, err
 	}
-	if err := waitForTemporal(alive, server.address()); err != nil {
+	if err := waitForTemporal(alive, server.options()); err != nil {
 		server.child.stop()
 		return nil, fmt.Errorf("starting the Temporal server (see %s): %w", logPath, err)
 	}
@@ -140,12 +141,23 @@ func tryTemporal(ctx context.Context, binary string, ports *portPicker, folder s
 
 func (s *temporalServer) address() string { return net.JoinHostPort(localhost, strconv.Itoa(s.port)) }
 
-func temporalArguments(server *temporalServer, folder string, keep bool) []string {
+func (s *temporalServer) options() client.Options {
+	return client.Options{HostPort: s.address(), Namespace: client.DefaultNamespace, Logger: log.NewStructuredLogger(quietLogger())}
+}
+
+// uiOrigins are what a browser may call the Web UI.
+func (s *temporalServer) uiOrigins() []string {
+	port := strconv.Itoa(s.uiPort)
+	return []string{"http://" + net.JoinHostPort(localhost, port), "http://" + net.JoinHostPort("localhost", port)}
+}
+
+func temporalArguments(server *temporalServer, o demoOptions, codecURL string) []string {
 	arguments := []string{
 		"server", "start-dev", "--ip", localhost, "--port", strconv.Itoa(server.port), "--ui-port", strconv.Itoa(server.uiPort), "--log-level", "error",
+		"--ui-codec-endpoint", codecURL,
 	}
-	if keep {
-		arguments = append(arguments, "--db-filename", filepath.Join(folder, "temporal.db"))
+	if o.keep {
+		arguments = append(arguments, "--db-filename", filepath.Join(o.folder, "temporal.db"))
 	}
 	var attributes []string
 	for name, kind := range worker.SearchAttributes() {
@@ -164,10 +176,10 @@ func withoutTemporal(environment []string) []string {
 }
 
 // waitForTemporal returns once the server knows its namespace.
-func waitForTemporal(ctx context.Context, address string) error {
+func waitForTemporal(ctx context.Context, options client.Options) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, temporalUpTime, fmt.Errorf("it did not answer within %s", temporalUpTime))
 	defer cancel()
-	c, err := client.NewLazyClient(temporalOptionsFor(address))
+	c, err := client.NewLazyClient(options)
 	if err != nil {
 		return fmt.Errorf("making a client: %w", err)
 	}

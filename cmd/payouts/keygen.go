@@ -27,26 +27,45 @@ const (
 )
 
 func (a *app) keygenCommand() *cobra.Command {
-	var folder, name string
+	var folder, name, keyset string
 	var bits int
+	var rotate bool
 	command := &cobra.Command{
-		Use:   "keygen --out DIR",
-		Short: "Make an RSA key pair for signing",
-		Long: `Make an RSA key pair: NAME-private.pem (PKCS#8, mode 0600) signs the calls to Pike and never leaves your machines;
-NAME-public.pem is what you give to Pike. An existing file is never overwritten.`,
+		Use:   "keygen (--out DIR | --keyset FILE [--rotate])",
+		Short: "Make an RSA key pair for signing, or a keyset for encryption",
+		Long: `With --out, make an RSA key pair: NAME-private.pem (PKCS#8, mode 0600) signs the calls to Pike and never leaves your machines;
+NAME-public.pem is what you give to Pike. An existing file is never overwritten.
+
+With --keyset, make a Tink keyset (AES-256-GCM, JSON, mode 0600) that encrypts what Temporal keeps: PAYOUTS_ENCRYPTION_KEYSET_FILE
+of every process and caller. It holds the key that encrypts and the next one. With --rotate, the next key begins to encrypt
+and a new next one is added; older keys stay and decrypt. Give the file to every process before you rotate again: until then
+each of them reads what any other writes, in whatever order they get it.`,
 		Example: `  payouts keygen --out keys
-  payouts keygen --out keys --name pike-2027 --bits 4096`,
+  payouts keygen --out keys --name pike-2027 --bits 4096
+  payouts keygen --keyset keys/keyset.json
+  payouts keygen --keyset keys/keyset.json --rotate`,
 		Args: usage(cobra.NoArgs),
 	}
 	command.Flags().StringVar(&folder, "out", "", "folder for the two files; it is made if it does not exist")
 	command.Flags().StringVar(&name, "name", "partner", "begin of the file names")
 	command.Flags().IntVar(&bits, "bits", defaultKeyBits, fmt.Sprintf("size of the key, %d to %d", pike.MinKeyBits, maxKeyBits))
+	command.Flags().StringVar(&keyset, "keyset", "", "keyset file to make, or to rotate")
+	command.Flags().BoolVar(&rotate, "rotate", false, "let the next key of the keyset encrypt, and add a new next one")
+	command.MarkFlagsMutuallyExclusive("keyset", "out")
+	command.MarkFlagsMutuallyExclusive("keyset", "bits")
+	command.MarkFlagsMutuallyExclusive("keyset", "name")
 	var format outputFormat
 	format.addFlag(command)
 	command.RunE = func(*cobra.Command, []string) error {
 		switch {
+		case keyset != "" && rotate:
+			return a.keysetFile(keyset, format, rotateKeyset)
+		case keyset != "":
+			return a.keysetFile(keyset, format, makeKeyset)
+		case rotate:
+			return usagef("--rotate needs --keyset: name the keyset file")
 		case folder == "":
-			return usagef("--out: name a folder for the key files")
+			return usagef("name what to make: --out a folder for an RSA key pair, or --keyset a file for an encryption keyset")
 		case !regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`).MatchString(name):
 			return usagef("--name: must be of A-Z a-z 0-9 . _ - and not begin with . or -")
 		case bits < pike.MinKeyBits || bits > maxKeyBits:

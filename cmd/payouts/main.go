@@ -74,7 +74,7 @@ func (a *app) rootCommand() *cobra.Command {
 		&cobra.Group{ID: groupTools, Title: "Tools:"})
 	addCommands(root, groupPayouts, a.startCommand(), a.statusCommand(), a.waitCommand(), a.listCommand(), a.confirmCommand(), a.cancelCommand(),
 		a.resolveCommand())
-	addCommands(root, groupProcesses, a.demoCommand(), a.workerCommand(), a.gatewayCommand(), a.simulatorCommand())
+	addCommands(root, groupProcesses, a.demoCommand(), a.workerCommand(), a.gatewayCommand(), a.codecServerCommand(), a.simulatorCommand())
 	addCommands(root, groupTools, a.setupCommand(), a.tokenInfoCommand(), a.keygenCommand(), a.versionCommand(), a.healthcheckCommand())
 	return root
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -146,9 +145,6 @@ func (o simulatorOptions) config(logger *slog.Logger) (pikesim.Config, error) {
 
 // runSimulator serves Pike's API and sends webhooks until ctx ends.
 func runSimulator(ctx context.Context, sim *pikesim.Server, listener net.Listener, logger *slog.Logger) error {
-	server := &http.Server{
-		Handler: sim.Handler(), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
-	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		if err := sim.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
@@ -156,20 +152,6 @@ func runSimulator(ctx context.Context, sim *pikesim.Server, listener net.Listene
 		}
 		return nil
 	})
-	group.Go(func() error {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serving Pike's API: %w", err)
-		}
-		return nil
-	})
-	group.Go(func() error {
-		<-ctx.Done()
-		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-		defer cancel()
-		if server.Shutdown(drain) != nil {
-			_ = server.Close() // a call whose caller is stuck is not waited for
-		}
-		return nil
-	})
+	group.Go(func() error { return serveHTTP(ctx, sim.Handler(), listener, logger) })
 	return group.Wait() //nolint:wrapcheck // each part says what it was doing
 }

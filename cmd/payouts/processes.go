@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,6 +16,7 @@ import (
 	"go.temporal.io/sdk/log"
 	"google.golang.org/grpc"
 
+	"pikepayouts/codec"
 	"pikepayouts/config"
 	"pikepayouts/telemetry"
 )
@@ -83,4 +86,34 @@ func serveWithOps(ctx context.Context, ops *telemetry.OpsServer, work func(conte
 		return opsErr
 	}
 	return workErr
+}
+
+// drainTime is more than an answer of the simulator or the codec server takes.
+const drainTime = 2 * time.Second
+
+// serveHTTP answers until ctx ends. A call whose caller is stuck is not waited for.
+func serveHTTP(ctx context.Context, handler http.Handler, listener net.Listener, logger *slog.Logger) error {
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("serving HTTP: %w", err)
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	if server.Shutdown(drain) != nil {
+		_ = server.Close()
+	}
+	return nil
+}
+
+// warnInClear says once that Temporal keeps everything in clear.
+func warnInClear(logger *slog.Logger, keyset *codec.Keyset) {
+	if keyset == nil {
+		logger.Warn("nothing is encrypted: card tokens and names can be read in Temporal's Web UI and database; set PAYOUTS_ENCRYPTION_KEYSET_FILE (payouts keygen --keyset FILE makes one)")
+	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pikepayouts/codec"
 	"pikepayouts/config"
 	"pikepayouts/pike"
 	"pikepayouts/telemetry"
@@ -25,6 +26,7 @@ Environment, besides TEMPORAL_*:
   WEBHOOKGW_MAX_BODY             65536; bytes
   WEBHOOKGW_SIGNAL_TIMEOUT       4s; hand-off to Temporal
   PAYOUTS_TASK_QUEUE             payouts; that of the workers
+  PAYOUTS_ENCRYPTION_KEYSET_FILE off; the keyset of the workers
   PAYOUTS_OPS_ADDR               :9090; /healthz, /readyz, /metrics
   PAYOUTS_LOG_LEVEL/_FORMAT      info, json`
 
@@ -58,6 +60,8 @@ func runGateway(ctx context.Context, settings config.Gateway, logger *slog.Logge
 	if err != nil {
 		return fmt.Errorf("making Temporal's metrics: %w", err)
 	}
+	warnInClear(logger, settings.Keyset)
+	codec.Use(&settings.Temporal, settings.Keyset)
 	c, err := dialTemporal(ctx, settings.Temporal, logger, webhookgw.RequestIDDialOption())
 	if err != nil {
 		return err

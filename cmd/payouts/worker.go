@@ -15,10 +15,12 @@ import (
 	sdkworker "go.temporal.io/sdk/worker"
 
 	"pikepayouts/activities"
+	"pikepayouts/codec"
 	"pikepayouts/config"
 	"pikepayouts/pike"
 	"pikepayouts/telemetry"
 	"pikepayouts/worker"
+	"pikepayouts/workflows"
 )
 
 const workerHelp = `Runs payouts: polls Temporal for work and calls Pike. Run as many as you like.
@@ -33,6 +35,7 @@ Environment, besides TEMPORAL_*:
   PIKE_RATE_LIMIT           0; Pike calls per second over all workers, 0 is no limit
   PAYOUTS_TASK_QUEUE        payouts
   PAYOUTS_OBSERVE_ONLY      false; true holds every start, confirm and cancel while status reads go on
+  PAYOUTS_ENCRYPTION_KEYSET_FILE  off; encrypts what Temporal keeps, the same file for every process and caller
   PAYOUTS_OPS_ADDR          :9090; /healthz, /readyz, /metrics
   PAYOUTS_LOG_LEVEL/_FORMAT info, json
   TEMPORAL_DEPLOYMENT_NAME  off; with TEMPORAL_WORKER_BUILD_ID: worker versioning, payouts stay with the
@@ -67,6 +70,8 @@ func runWorker(ctx context.Context, settings config.Worker, logger *slog.Logger)
 	if err != nil {
 		return fmt.Errorf("making Temporal's metrics: %w", err)
 	}
+	warnInClear(logger, settings.Keyset)
+	codec.UseInWorker(&settings.Temporal, settings.Keyset, workflows.Refusable)
 	c, err := dialTemporal(ctx, settings.Temporal, logger)
 	if err != nil {
 		return err

@@ -1,0 +1,24 @@
+package workflows
+
+import (
+	"encoding/json"
+
+	"go.temporal.io/sdk/workflow"
+
+	"pikepayouts/payout"
+)
+
+// Refusable says which payloads a worker with an encryption keyset may refuse and
+// go on (codec.Refusable): what comes from outside. A webhook is dropped, a
+// person's update rejected, and a payout that was started in clear fails before
+// its first step. Everything else is a payout's own history: with a part of that
+// unreadable, it must not go on, and not end either.
+func Refusable(ctx workflow.Context, destination any) bool {
+	switch destination.(type) {
+	case *payout.Event, *payout.DecideRequest, *payout.ResolveRequest:
+		return true
+	case *json.RawMessage, *payout.LateEvent: // what a workflow is started with
+		return !workflow.IsReplaying(ctx)
+	}
+	return false
+}
