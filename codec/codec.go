@@ -88,7 +88,7 @@ func each(payloads []*commonpb.Payload, do func(*commonpb.Payload) (*commonpb.Pa
 
 // encrypt without a known workflow binds to none: such a ciphertext is good for no workflow.
 func (c *Codec) encrypt(payload *commonpb.Payload) (*commonpb.Payload, error) {
-	clear, err := proto.Marshal(payload)
+	plain, err := proto.Marshal(payload)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the payload: %w", err)
 	}
@@ -96,7 +96,7 @@ func (c *Codec) encrypt(payload *commonpb.Payload) (*commonpb.Payload, error) {
 	if c.bound != nil {
 		bound = *c.bound
 	}
-	sealed, err := c.keyset.aead.Encrypt(clear, bound.associatedData())
+	sealed, err := c.keyset.aead.Encrypt(plain, bound.associatedData())
 	if err != nil {
 		return nil, fmt.Errorf("encrypting the payload: %w", err)
 	}
@@ -124,12 +124,12 @@ func (c *Codec) decrypt(payload *commonpb.Payload) (*commonpb.Payload, error) {
 	if err := c.keyset.knows(payload.GetData()); err != nil {
 		return nil, err
 	}
-	clear, err := c.keyset.aead.Decrypt(payload.GetData(), bound.associatedData())
+	plain, err := c.keyset.aead.Decrypt(payload.GetData(), bound.associatedData())
 	if err != nil { // Tink says no more than that it failed
 		return nil, fmt.Errorf("%w: it was changed after it was encrypted", ErrPayload)
 	}
 	opened := &commonpb.Payload{}
-	if err := proto.Unmarshal(clear, opened); err != nil {
+	if err := proto.Unmarshal(plain, opened); err != nil {
 		return nil, fmt.Errorf("%w: what was encrypted is no payload", ErrPayload)
 	}
 	return opened, nil

@@ -200,11 +200,11 @@ func (e *exchange) open(payload *commonpb.Payload) (*commonpb.Payload, error) {
 	if own := workflowIn(e.request); bound.namespace != e.Namespace || (own != "" && own != bound.workflowID) {
 		return nil, fmt.Errorf("%w: it is of another namespace or workflow", ErrPayload)
 	}
-	clear, err := e.codec.decrypt(payload)
+	plain, err := e.codec.decrypt(payload)
 	if err != nil || e.ShowCards {
-		return clear, err
+		return plain, err
 	}
-	return masked(clear), nil
+	return masked(plain), nil
 }
 
 // payoutIDPrefix is what payout.WorkflowID puts before a payout id; a test keeps the two equal.
