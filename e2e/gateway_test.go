@@ -134,16 +134,21 @@ func TestALargeSignalForgedAtTemporalItself(t *testing.T) {
 	s.eventually(r, payout.StateAwaitingReady)
 	session := fmt.Sprintf("ps_forged_%d", time.Now().UnixNano())
 	large := fmt.Sprintf(`{"session_id":%q,"next_action":%q}`, session, strings.Repeat("<", 400_000)) // six times as long once Go writes it
-	_, err := shared.temporal.WorkflowService().SignalWorkflowExecution(testContext(t), &workflowservice.SignalWorkflowExecutionRequest{
-		Namespace: client.DefaultNamespace, WorkflowExecution: &commonpb.WorkflowExecution{WorkflowId: payout.WorkflowID(r.PayoutID)},
-		SignalName: payout.SignalPaymentFinished, RequestId: session,
-		Input: &commonpb.Payloads{Payloads: []*commonpb.Payload{{Metadata: map[string][]byte{"encoding": []byte("json/plain")}, Data: []byte(large)}}},
-	})
-	require.NoError(t, err)
+	s.signalRaw(r, shared.keyset.encrypt(t, r, &commonpb.Payload{Metadata: map[string][]byte{"encoding": []byte("json/plain")}, Data: []byte(large)}))
 	late := s.eventuallyLate(session, needsPerson)
 	require.Equal(t, payout.LateOtherSession, late.Reason)
 	s.cancelOnceUndecided(r)
 	require.Equal(t, payout.StateCancelled, s.wait(r).State)
+}
+
+// signalRaw signals payment_finished with that very payload.
+func (s *stack) signalRaw(r payout.Request, payload *commonpb.Payload) {
+	s.t.Helper()
+	_, err := shared.temporal.WorkflowService().SignalWorkflowExecution(testContext(s.t), &workflowservice.SignalWorkflowExecutionRequest{
+		Namespace: client.DefaultNamespace, WorkflowExecution: &commonpb.WorkflowExecution{WorkflowId: payout.WorkflowID(r.PayoutID)},
+		SignalName: payout.SignalPaymentFinished, Input: &commonpb.Payloads{Payloads: []*commonpb.Payload{payload}},
+	})
+	require.NoError(s.t, err)
 }
 
 // cancelOnceUndecided repeats a cancel that came while a hint was looked into: the payout is decided for that moment.

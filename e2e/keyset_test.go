@@ -8,10 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"testing"
 
+	"github.com/stretchr/testify/require"
+	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/sdk/client"
 
 	"pikepayouts/codec"
+	"pikepayouts/payout"
 )
 
 // encrypt is off where histories are recorded: those are read without a key.
@@ -73,3 +77,11 @@ func (k keyset) remove() {
 
 // environment is what a process needs to read and write with it.
 func (k keyset) environment() string { return "PAYOUTS_ENCRYPTION_KEYSET_FILE=" + k.file }
+
+// encrypt is for the workflow of the payout.
+func (k keyset) encrypt(t *testing.T, r payout.Request, payload *commonpb.Payload) *commonpb.Payload {
+	t.Helper()
+	sealed, err := codec.New(k.keys).For(client.DefaultNamespace, payout.WorkflowID(r.PayoutID)).Encode([]*commonpb.Payload{payload})
+	require.NoError(t, err)
+	return sealed[0]
+}

@@ -123,14 +123,18 @@ func dialTemporal(address string) (client.Client, error) {
 	return c, nil
 }
 
-// temporalOptions are those of everything that the tests run in their own process.
+// temporalOptions are those of the worker, the gateway and the callers that run in the tests' own process.
 func temporalOptions(address string) client.Options {
-	options := client.Options{
+	options := plainOptions(address)
+	codec.UseInWorker(&options, shared.keyset.keys, workflows.Refusable)
+	return options
+}
+
+func plainOptions(address string) client.Options {
+	return client.Options{
 		HostPort: address, Logger: quiet(), Identity: "e2e",
 		ConnectionOptions: client.ConnectionOptions{DialOptions: []grpc.DialOption{webhookgw.RequestIDDialOption()}},
 	}
-	codec.UseInWorker(&options, shared.keyset.keys, workflows.Refusable)
-	return options
 }
 
 // quiet drops the SDK's log; PAYOUTS_E2E_LOG=1 shows it.
