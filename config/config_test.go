@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 	sdkworker "go.temporal.io/sdk/worker"
 
+	"pikepayouts/codec"
 	"pikepayouts/config"
 	"pikepayouts/pike"
 )
@@ -131,6 +132,7 @@ func TestEveryProblemAtOnce(t *testing.T) {
 		"PAYOUTS_LOG_LEVEL", "PAYOUTS_LOG_FORMAT", "PAYOUTS_OPS_ADDR", "PIKE_BASE_URL", "PIKE_API_VERSION", "PIKE_PROJECT", "PIKE_SUBMERCHANT",
 		"PIKE_PRIVATE_KEY_FILE", "PIKE_TIMEOUT", "PIKE_RATE_LIMIT", "PIKE_WEBHOOK_PUBLIC_KEY_FILES", "PAYOUTS_OBSERVE_ONLY",
 		"WEBHOOKGW_ADDR", "WEBHOOKGW_PATH", "WEBHOOKGW_MAX_BODY", "WEBHOOKGW_SIGNAL_TIMEOUT",
+		"PAYOUTS_ENCRYPTION_KEYSET_FILE", "PAYOUTS_CODEC_ADDR", "PAYOUTS_CODEC_ORIGINS", "PAYOUTS_CODEC_TOKEN_FILE", "PAYOUTS_CODEC_SHOW_CARDS",
 	} {
 		bad[variable] = canary + "\n"
 	}
@@ -139,10 +141,12 @@ func TestEveryProblemAtOnce(t *testing.T) {
 		load func(environment) error
 		want []string
 	}{
-		"worker": {loadWorker, []string{"TEMPORAL_ADDRESS", "PAYOUTS_LOG_LEVEL", "PAYOUTS_LOG_FORMAT", "PAYOUTS_OPS_ADDR", "PIKE_BASE_URL", "PIKE_API_VERSION",
+		"worker": {loadWorker, []string{"TEMPORAL_ADDRESS", "PAYOUTS_ENCRYPTION_KEYSET_FILE", "PAYOUTS_LOG_LEVEL", "PAYOUTS_LOG_FORMAT", "PAYOUTS_OPS_ADDR", "PIKE_BASE_URL", "PIKE_API_VERSION",
 			"PIKE_PROJECT", "PIKE_SUBMERCHANT", "PIKE_PRIVATE_KEY_FILE", "PIKE_TIMEOUT", "PIKE_RATE_LIMIT", "PAYOUTS_OBSERVE_ONLY"}},
-		"gateway": {loadGateway, []string{"TEMPORAL_ADDRESS", "PAYOUTS_LOG_LEVEL", "PAYOUTS_LOG_FORMAT", "PAYOUTS_OPS_ADDR",
+		"gateway": {loadGateway, []string{"TEMPORAL_ADDRESS", "PAYOUTS_ENCRYPTION_KEYSET_FILE", "PAYOUTS_LOG_LEVEL", "PAYOUTS_LOG_FORMAT", "PAYOUTS_OPS_ADDR",
 			"WEBHOOKGW_ADDR", "WEBHOOKGW_PATH", "WEBHOOKGW_MAX_BODY", "WEBHOOKGW_SIGNAL_TIMEOUT", "PIKE_WEBHOOK_PUBLIC_KEY_FILES"}},
+		"codec server": {loadCodecServer, []string{"PAYOUTS_CODEC_ADDR", "PAYOUTS_CODEC_ORIGINS", "PAYOUTS_CODEC_SHOW_CARDS", "PAYOUTS_CODEC_TOKEN_FILE",
+			"PAYOUTS_LOG_LEVEL", "PAYOUTS_LOG_FORMAT", "PAYOUTS_OPS_ADDR", "TEMPORAL_ADDRESS", "PAYOUTS_ENCRYPTION_KEYSET_FILE"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -154,6 +158,7 @@ func TestEveryProblemAtOnce(t *testing.T) {
 func TestWhatIsMissing(t *testing.T) {
 	require.Equal(t, []string{"PIKE_BASE_URL", "PIKE_PROJECT", "PIKE_PRIVATE_KEY_FILE"}, variablesIn(t, loadWorker(none(t))))
 	require.Equal(t, []string{"PIKE_WEBHOOK_PUBLIC_KEY_FILES"}, variablesIn(t, loadGateway(none(t))))
+	require.Equal(t, []string{"PAYOUTS_ENCRYPTION_KEYSET_FILE"}, variablesIn(t, loadCodecServer(none(t))))
 	require.Equal(t, []string{"TEMPORAL_WORKER_BUILD_ID"}, variablesIn(t, loadWorker(with(worker(t), environment{"TEMPORAL_DEPLOYMENT_NAME": canary}))))
 	require.Equal(t, []string{"TEMPORAL_DEPLOYMENT_NAME"}, variablesIn(t, loadWorker(with(worker(t), environment{"TEMPORAL_WORKER_BUILD_ID": canary}))))
 	_, err := config.LoadCaller(t.Context(), none(t).lookuper())
@@ -168,6 +173,84 @@ func loadWorker(e environment) error {
 func loadGateway(e environment) error {
 	_, err := config.LoadGateway(context.Background(), e.lookuper())
 	return err
+}
+
+func loadCodecServer(e environment) error {
+	_, err := config.LoadCodecServer(context.Background(), e.lookuper())
+	return err
+}
+
+func keysetFile(t *testing.T) string {
+	t.Helper()
+	keyset, err := codec.NewKeyset()
+	require.NoError(t, err)
+	content, err := keyset.JSON()
+	require.NoError(t, err)
+	return file(t, string(content), 0o600)
+}
+
+// TestKeyset: every process and caller takes the same file.
+func TestKeyset(t *testing.T) {
+	set := environment{"PAYOUTS_ENCRYPTION_KEYSET_FILE": keysetFile(t)}
+	w, err := config.LoadWorker(t.Context(), with(worker(t), set).lookuper())
+	require.NoError(t, err)
+	g, err := config.LoadGateway(t.Context(), with(gateway(t), set).lookuper())
+	require.NoError(t, err)
+	c, err := config.LoadCaller(t.Context(), with(none(t), set).lookuper())
+	require.NoError(t, err)
+	s, err := config.LoadCodecServer(t.Context(), with(none(t), set).lookuper())
+	require.NoError(t, err)
+	for _, keyset := range []*codec.Keyset{w.Keyset, g.Keyset, c.Keyset, s.Keyset} {
+		require.Len(t, keyset.Keys(), 2)
+	}
+	c, err = config.LoadCaller(t.Context(), none(t).lookuper())
+	require.NoError(t, err)
+	require.Nil(t, c.Keyset, "encryption is off by default")
+
+	for name, tt := range map[string]struct {
+		path, want string
+	}{
+		"others can read it": {file(t, "{}", 0o644), "chmod 600"},
+		"no keyset":          {file(t, `{"`+canary+`":1}`, 0o600), "no Tink keyset"},
+		"not there":          {"/" + canary, "no such file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			requireProblem(t, loadWorker(with(worker(t), environment{"PAYOUTS_ENCRYPTION_KEYSET_FILE": tt.path})), "PAYOUTS_ENCRYPTION_KEYSET_FILE", tt.want)
+		})
+	}
+}
+
+func TestCodecServer(t *testing.T) {
+	base := with(none(t), environment{"PAYOUTS_ENCRYPTION_KEYSET_FILE": keysetFile(t)})
+	c, err := config.LoadCodecServer(t.Context(), base.lookuper())
+	require.NoError(t, err)
+	require.Equal(t, "127.0.0.1:8234", c.Addr)
+	require.Equal(t, "default", c.Namespace)
+	require.Empty(t, c.Origins)
+	require.Empty(t, c.Token.Reveal())
+	require.False(t, c.ShowCards)
+
+	c, err = config.LoadCodecServer(t.Context(), with(base, environment{
+		"PAYOUTS_CODEC_ORIGINS": "https://a.example, http://127.0.0.1:8233", "PAYOUTS_CODEC_TOKEN_FILE": file(t, "correct-horse-battery\n", 0o600),
+		"PAYOUTS_CODEC_SHOW_CARDS": "true", "TEMPORAL_NAMESPACE": "pay",
+	}).lookuper())
+	require.NoError(t, err)
+	require.Equal(t, []string{"https://a.example", "http://127.0.0.1:8233"}, c.Origins)
+	require.Equal(t, "correct-horse-battery", c.Token.Reveal())
+	require.True(t, c.ShowCards)
+	require.Equal(t, "pay", c.Namespace)
+
+	for name, tt := range map[string]struct{ variable, value, want string }{
+		"wildcard":       {"PAYOUTS_CODEC_ORIGINS", "*", "exact origins"},
+		"with a path":    {"PAYOUTS_CODEC_ORIGINS", "https://a.example/", "exact origins"},
+		"short token":    {"PAYOUTS_CODEC_TOKEN_FILE", file(t, "short", 0o600), "openssl rand"},
+		"two words":      {"PAYOUTS_CODEC_TOKEN_FILE", file(t, "correct horse battery", 0o600), "one word"},
+		"open to others": {"PAYOUTS_CODEC_TOKEN_FILE", file(t, "correct-horse-battery", 0o644), "chmod 600"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			requireProblem(t, loadCodecServer(with(base, environment{tt.variable: tt.value})), tt.variable, tt.want)
+		})
+	}
 }
 
 // variablesIn also checks what holds for every error: one line per variable, and no value.

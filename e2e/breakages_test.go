@@ -41,6 +41,9 @@ func breakages() []breakage {
 		client      = "pike/client.go"
 		verifier    = "pike/webhook.go"
 		request     = "payout/request.go"
+		payloads    = "codec/codec.go"
+		converters  = "codec/converter.go"
+		codecServer = "codec/server.go"
 	)
 	return []breakage{
 		{"a confirm is repeated blindly", "A3", "workflows", "TestLostAnswers/confirm_pays_once", []edit{
@@ -100,6 +103,27 @@ func breakages() []breakage {
 		}},
 		{"a person's word beats a fresh status", "A21", "workflows", "TestAContradictionIsKeptBeforeAPersonUntilItIsResolved", []edit{
 			{lateEvent, "return p == PhasePaid\n", "return false\n"},
+		}},
+		{"what is in clear is taken", "T2", "codec", "TestWhatIsRefused/plaintext", []edit{
+			{payloads, "case !encrypted:", "case !encrypted && c.bound != nil:\n\t\treturn payload, nil\n\tcase !encrypted:"},
+		}},
+		{"a ciphertext is good in any workflow", "T2", "codec", "TestWhatIsRefused/of_another_workflow", []edit{
+			{payloads, "c.bound != nil && bound != *c.bound", "false"},
+		}},
+		{"where a ciphertext belongs is not authenticated", "T2", "codec", "TestWhatIsRefused/claims_to_be_of_this_workflow", []edit{
+			{payloads, "[]string{encoding, b.namespace, b.workflowID}", "[]string{encoding}"},
+		}},
+		{"a worker without the key goes on", "T3", "codec", "TestWorkersNeverMisreadAHistory", []edit{
+			{converters, "case d.refusable == nil || !d.ofHistory:", "case true:"},
+		}},
+		{"failures are in clear", "T1", "codec", "TestFailuresAreEncrypted", []edit{
+			{converters, "EncodeCommonAttributes: c.codec.keyset != nil", "EncodeCommonAttributes: false"},
+		}},
+		{"any page may have payloads decrypted", "T4", "codec", "TestWhoMayCall/another_origin", []edit{
+			{codecServer, "!slices.Contains(s.Origins, origin)", "len(s.Origins) == 0"},
+		}},
+		{"the codec server shows cards", "T4", "codec", "TestDecodeMasksCards", []edit{
+			{codecServer, "err != nil || e.ShowCards", "true"},
 		}},
 		{"a client that hangs up undoes the hand-off", "W16", "webhookgw", "TestDisconnectDoesNotUndoTheHandOff", []edit{
 			{gateway, "context.WithoutCancel(r.Context())", "r.Context()"},

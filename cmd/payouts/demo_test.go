@@ -137,7 +137,10 @@ func TestDemo(t *testing.T) {
 	}
 	require.NotContains(t, said, "\x1b[", "colours without a terminal")
 
-	environment := map[string]string{"TEMPORAL_ADDRESS": temporalOf(t, said), "TEMPORAL_CONFIG_FILE": filepath.Join(t.TempDir(), "none.toml")}
+	environment := map[string]string{
+		"TEMPORAL_ADDRESS": temporalOf(t, said), "TEMPORAL_CONFIG_FILE": filepath.Join(t.TempDir(), "none.toml"),
+		"PAYOUTS_ENCRYPTION_KEYSET_FILE": exported(t, said, "PAYOUTS_ENCRYPTION_KEYSET_FILE"),
+	}
 	pay := func(id string, more ...string) answer {
 		return runWith(t.Context(), environment, append([]string{"start", "--id", id, "--amount", "10000", "--currency", "eur", "--full-name", "Ivanov Ivan",
 			"--token", demoPayouts(time.Now())[0].request.Destination.Value().Reveal()}, more...)...)
@@ -172,6 +175,15 @@ func TestPlainDemo(t *testing.T) {
 	webUI, _, _ := strings.Cut(after, "/")
 	_, err := new(net.Dialer).DialContext(t.Context(), "tcp", webUI)
 	require.ErrorIs(t, err, syscall.ECONNREFUSED, "the server still runs")
+}
+
+// exported is a variable that the demo tells its reader to set.
+func exported(t *testing.T, said, variable string) string {
+	t.Helper()
+	_, after, found := strings.Cut(said, "export "+variable+"=")
+	require.True(t, found, said)
+	value, _, _ := strings.Cut(after, "\n")
+	return value
 }
 
 func temporalOf(t *testing.T, said string) string {

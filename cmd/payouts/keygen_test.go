@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -43,5 +44,76 @@ func TestKeygenNeverOverwrites(t *testing.T) {
 		entries, err := os.ReadDir(folder)
 		require.NoError(t, err)
 		require.Len(t, entries, 1, "half a pair was written")
+	}
+}
+
+func TestKeysetIsMadeOnceAndRotated(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys", "keyset.json")
+	roles := func(command ...string) []string {
+		got := runFake(t, nil, "", append([]string{"keygen", "--keyset", path, "-o", "json"}, command...)...)
+		require.Equal(t, exitDone, got.code, got.stderr)
+		var answer struct {
+			File string `json:"keyset_file"`
+			Keys []struct{ Role string }
+		}
+		require.NoError(t, json.Unmarshal([]byte(got.stdout), &answer))
+		require.Equal(t, path, answer.File)
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+		var roles []string
+		for _, key := range answer.Keys {
+			roles = append(roles, key.Role)
+		}
+		return roles
+	}
+	require.Equal(t, []string{"encrypts", "next"}, roles())
+	made, err := config.ReadKeyset(path)
+	require.NoError(t, err)
+	refused := runFake(t, nil, "", "keygen", "--keyset", path)
+	require.Equal(t, exitFailed, refused.code)
+	require.Contains(t, refused.stderr, "nothing is overwritten")
+
+	require.Equal(t, []string{"decrypts", "encrypts", "next"}, roles("--rotate"))
+	rotated, err := config.ReadKeyset(path)
+	require.NoError(t, err)
+	for i, key := range made.Keys() {
+		require.Equal(t, key.ID, rotated.Keys()[i].ID, "an old key is gone")
+	}
+	entries, err := os.ReadDir(filepath.Dir(path))
+	require.NoError(t, err)
+	require.Len(t, entries, 1)
+}
+
+func TestAKeysetThatCannotBeRotatedStaysAsItIs(t *testing.T) {
+	for name, tt := range map[string]struct {
+		content string
+		mode    os.FileMode
+		beside  string
+		want    string
+	}{
+		"no keyset":                   {"precious", 0o600, "", "no Tink keyset"},
+		"others can read it":          {"precious", 0o644, "", "chmod 600"},
+		"a rotation that was cut off": {"", 0o600, "half", "another rotation is under way"},
+		"a file that is not there":    {"-", 0, "", "no such file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "keyset.json")
+			if tt.content == "" {
+				require.Equal(t, exitDone, runFake(t, nil, "", "keygen", "--keyset", path).code)
+			} else if tt.mode != 0 {
+				require.NoError(t, os.WriteFile(path, []byte(tt.content), tt.mode))
+			}
+			if tt.beside != "" {
+				require.NoError(t, os.WriteFile(path+".new", []byte(tt.beside), 0o600))
+			}
+			before, _ := os.ReadFile(path)
+			got := runFake(t, nil, "", "keygen", "--keyset", path, "--rotate")
+			require.Equal(t, exitFailed, got.code)
+			require.Contains(t, got.stderr, tt.want)
+			require.NotContains(t, got.stderr, "precious")
+			after, _ := os.ReadFile(path)
+			require.Equal(t, before, after)
+		})
 	}
 }

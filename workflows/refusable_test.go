@@ -1,0 +1,31 @@
+package workflows_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
+
+	"pikepayouts/activities"
+	"pikepayouts/payout"
+	"pikepayouts/workflows"
+)
+
+// TestRefusable: what comes from outside, and nothing of a payout's own history.
+func TestRefusable(t *testing.T) {
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestWorkflowEnvironment() // of a run that has just been started
+	env.ExecuteWorkflow(func(ctx workflow.Context) error {
+		for destination, want := range map[any]bool{
+			&payout.Event{}: true, &payout.DecideRequest{}: true, &payout.ResolveRequest{}: true,
+			&json.RawMessage{}: true, &payout.LateEvent{}: true,
+			&activities.Session{}: false, &payout.Status{}: false, new(string): false,
+		} {
+			require.Equal(t, want, workflows.Refusable(ctx, destination), "%T", destination)
+		}
+		return nil
+	})
+	require.NoError(t, env.GetWorkflowError())
+}
