@@ -27,6 +27,7 @@ import (
 	"pikepayouts/payout"
 	"pikepayouts/pike"
 	"pikepayouts/pikesim"
+	"pikepayouts/secret"
 	"pikepayouts/starter"
 	"pikepayouts/worker"
 	"pikepayouts/workflows"
@@ -94,7 +95,7 @@ func TestAWorkerWithTheWrongKeysEndsNoPayout(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStack(t, stackOptions{noWorker: true})
-			r := order(t, pikesim.PresetWebhooksLost, manual) // the stack's gateway has the suite's keyset
+			r := inClear(order(t, pikesim.PresetWebhooksLost, manual)) // the stack's gateway has the suite's keyset
 			s.starter = s.starterWith(keys.right)
 			s.workingWith(keys.right, func() {
 				s.start(r)
@@ -125,7 +126,7 @@ func TestAPayoutStartedInClearIsRefused(t *testing.T) {
 	t.Parallel()
 	encryptedOnly(t)
 	s := newStack(t, stackOptions{})
-	r := order(t, pikesim.PresetConfirmed)
+	r := inClear(order(t, pikesim.PresetConfirmed))
 	_, err := s.starterWith(nil).Start(testContext(t), r)
 	require.NoError(t, err)
 	_, err = s.starter.Wait(testContext(t), r.PayoutID)
@@ -283,6 +284,13 @@ func TestNothingOfAPayoutIsReadInItsHistory(t *testing.T) {
 		require.Equal(t, "binary/encrypted", string(payload.GetMetadata()["encoding"]), name)
 	}
 	require.Equal(t, "binary/encrypted", string(description.GetExecutionConfig().GetUserMetadata().GetSummary().GetMetadata()["encoding"]))
+}
+
+// inClear is the order for a test that writes it in clear on purpose: none of the suite's canaries is in it.
+func inClear(r payout.Request) payout.Request {
+	r.Recipient.FullName = "Clear Text"
+	r.Destination.TokenizedCard.Token = secret.String(strings.ToUpper(r.Destination.TokenizedCard.Token.Reveal()))
+	return r
 }
 
 func encryptedOnly(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -66,6 +67,22 @@ func (k keyset) write() error {
 		return fmt.Errorf("writing the keyset: %w", err)
 	}
 	return nil
+}
+
+// material are the keys as Tink writes them into the file.
+func (k keyset) material() [][]byte {
+	if k.keys == nil {
+		return nil
+	}
+	content, err := k.keys.JSON()
+	if err != nil {
+		return nil
+	}
+	var keys [][]byte
+	for _, found := range regexp.MustCompile(`"value":\s*"([^"]+)"`).FindAllSubmatch(content, -1) {
+		keys = append(keys, found[1])
+	}
+	return keys
 }
 
 func (k keyset) remove() {

@@ -54,10 +54,11 @@ func startBinary(t *testing.T, binary string, environment []string, arguments ..
 func startCommand(t *testing.T, log io.Writer, environment []string, name string, arguments ...string) *process {
 	t.Helper()
 	cmd := exec.Command(name, arguments...)
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "PAYOUTS_OPS_ADDR=127.0.0.1:0", shared.keyset.environment()}, environment...)
-	cmd.Stderr = log
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "PAYOUTS_OPS_ADDR=127.0.0.1:0", shared.keyset.environment(), "PAYOUTS_LOG_LEVEL=debug"}, environment...)
+	cmd.Stderr = io.MultiWriter(log, shared.evidence.of("processes.log"))
+	cmd.Stdout = shared.evidence.of("processes.out")
 	if os.Getenv("PAYOUTS_E2E_LOG") != "" {
-		cmd.Stdout, cmd.Stderr = os.Stderr, io.MultiWriter(os.Stderr, log)
+		cmd.Stdout, cmd.Stderr = os.Stderr, io.MultiWriter(os.Stderr, cmd.Stderr)
 	}
 	require.NoError(t, cmd.Start())
 	p := &process{t: t, cmd: cmd}

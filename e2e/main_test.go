@@ -8,7 +8,6 @@ import (
 	"crypto/rsa"
 	"flag"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -33,6 +32,7 @@ var shared struct {
 	address    string
 	temporal   client.Client // with the interceptor of the gateway
 	keyset     keyset
+	evidence   *evidence
 	partnerKey *rsa.PrivateKey
 	pikeKey    *rsa.PrivateKey
 }
@@ -58,16 +58,32 @@ func TestMain(m *testing.M) {
 func runWithServer(m *testing.M) (int, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
+	var err error
+	if shared.evidence, err = newEvidence(); err != nil {
+		return 0, err
+	}
+	defer shared.evidence.remove()
+	if shared.keyset, err = newKeyset(); err != nil {
+		return 0, err
+	}
+	defer shared.keyset.remove()
+	code, err := runOn(ctx, m)
+	if err != nil {
+		return 0, err
+	}
+	if *encrypt { // after the server has stopped: its files are complete
+		err = shared.evidence.search(canaries())
+	}
+	return code, err
+}
+
+func runOn(ctx context.Context, m *testing.M) (int, error) {
 	server, err := startDevServer(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { _ = server.Stop() }()
 	shared.address = server.FrontendHostPort()
-	if shared.keyset, err = newKeyset(); err != nil {
-		return 0, err
-	}
-	defer shared.keyset.remove()
 	if shared.temporal, err = dialTemporal(shared.address); err != nil {
 		return 0, err
 	}
@@ -86,7 +102,7 @@ func startDevServer(ctx context.Context) (*testsuite.DevServer, error) {
 		return nil, err
 	}
 	options := testsuite.DevServerOptions{
-		ExistingPath: binary, LogLevel: "error", Stdout: io.Discard, Stderr: io.Discard,
+		ExistingPath: binary, LogLevel: "error", Stdout: shared.evidence.of("temporal.log"), Stderr: shared.evidence.of("temporal.log"), DBFilename: shared.evidence.database(),
 		ClientOptions: &client.Options{Logger: quiet()},
 	}
 	options.ExtraArgs = []string{"--dynamic-config-value", fmt.Sprintf("limit.historyCount.suggestContinueAsNew=%d", *suggestContinueAsNew)}
@@ -137,10 +153,10 @@ func plainOptions(address string) client.Options {
 	}
 }
 
-// quiet drops the SDK's log; PAYOUTS_E2E_LOG=1 shows it.
+// quiet keeps the SDK's log as evidence; PAYOUTS_E2E_LOG=1 shows it.
 func quiet() log.Logger {
 	if os.Getenv("PAYOUTS_E2E_LOG") != "" {
 		return log.NewStructuredLogger(slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	}
-	return log.NewStructuredLogger(slog.New(slog.DiscardHandler))
+	return log.NewStructuredLogger(shared.evidence.logger())
 }

@@ -127,7 +127,7 @@ func testLogger() *slog.Logger {
 	if os.Getenv("PAYOUTS_E2E_LOG") != "" {
 		return slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	return slog.New(slog.DiscardHandler)
+	return shared.evidence.logger()
 }
 
 var payoutNumber atomic.Int64
@@ -144,7 +144,7 @@ func order(t *testing.T, preset pikesim.Preset, change ...func(*payout.Request))
 		PayoutID:      fmt.Sprintf("%.50s-%d", name, payoutNumber.Add(1)),
 		AmountDetails: payout.AmountDetails{Amount: 10000, Currency: "eur"},
 		Destination:   payout.Destination{TokenizedCard: &payout.TokenizedCard{Token: secret.String(pikesim.Token(preset))}},
-		Recipient:     payout.Recipient{FullName: "Ivanov Ivan"},
+		Recipient:     payout.Recipient{FullName: recipientName},
 		Policy:        payout.Policy{PollInterval: payout.Duration(time.Second)},
 	}
 	for _, c := range change {
