@@ -49,7 +49,7 @@ var rules = map[string]rule{
 	"starter":     {ours: []string{"payout"}, others: everyOne},
 	"codec":       {others: everyOne},
 	"config":      {ours: []string{"pike", "codec"}, others: everyOne},
-	"telemetry":   {others: everyOne},
+	"telemetry":   {ours: []string{"payout"}, others: everyOne},
 	"cmd/payouts": {ours: everyOne, others: everyOne},
 	"e2e":         {ours: everyOne, others: everyOne},
 	"e2e/chaos":   {}, // tests only

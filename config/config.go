@@ -34,6 +34,8 @@ type Worker struct {
 	ObserveOnly bool
 	// Version is the worker's deployment version; zero is none.
 	Version sdkworker.WorkerDeploymentVersion
+	// Traces: OTEL_* asks for traces, and says the rest to OpenTelemetry itself.
+	Traces bool
 }
 
 // Gateway is what `payouts webhookgw` needs.
@@ -45,6 +47,8 @@ type Gateway struct {
 	Log       Log
 	OpsAddr   string
 	Webhooks  Webhooks
+	// Traces: see Worker.
+	Traces bool
 }
 
 // Caller is what the commands that start, read and steer payouts need.
@@ -52,6 +56,8 @@ type Caller struct {
 	Temporal  client.Options
 	Keyset    *codec.Keyset
 	TaskQueue string
+	// Traces: see Worker.
+	Traces bool
 }
 
 // CodecServer is what `payouts codec-server` needs.
@@ -84,7 +90,7 @@ func LoadWorker(ctx context.Context, lookuper envconfig.Lookuper) (Worker, error
 	r := newReader(ctx, lookuper)
 	config := Worker{
 		Temporal: r.temporal(), Keyset: r.keyset(), TaskQueue: r.taskQueue(), Log: r.log(), OpsAddr: r.opsAddr(), Pike: r.pike(), RateLimit: r.rateLimit(),
-		ObserveOnly: r.observeOnly(), Version: r.deploymentVersion(),
+		ObserveOnly: r.observeOnly(), Version: r.deploymentVersion(), Traces: r.traces(),
 	}
 	return result(config, r)
 }
@@ -92,7 +98,9 @@ func LoadWorker(ctx context.Context, lookuper envconfig.Lookuper) (Worker, error
 // LoadGateway reads a Gateway. The error is an *Error.
 func LoadGateway(ctx context.Context, lookuper envconfig.Lookuper) (Gateway, error) {
 	r := newReader(ctx, lookuper)
-	config := Gateway{Temporal: r.temporal(), Keyset: r.keyset(), TaskQueue: r.taskQueue(), Log: r.log(), OpsAddr: r.opsAddr(), Webhooks: r.webhooks()}
+	config := Gateway{
+		Temporal: r.temporal(), Keyset: r.keyset(), TaskQueue: r.taskQueue(), Log: r.log(), OpsAddr: r.opsAddr(), Webhooks: r.webhooks(), Traces: r.traces(),
+	}
 	if config.OpsAddr == config.Webhooks.Addr && checkAddr(config.OpsAddr) == nil && !strings.HasSuffix(config.OpsAddr, ":0") {
 		r.problem("PAYOUTS_OPS_ADDR", "must be another port than WEBHOOKGW_ADDR: health and metrics are not for Pike")
 	}
@@ -102,7 +110,7 @@ func LoadGateway(ctx context.Context, lookuper envconfig.Lookuper) (Gateway, err
 // LoadCaller reads a Caller. The error is an *Error.
 func LoadCaller(ctx context.Context, lookuper envconfig.Lookuper) (Caller, error) {
 	r := newReader(ctx, lookuper)
-	return result(Caller{Temporal: r.temporal(), Keyset: r.keyset(), TaskQueue: r.taskQueue()}, r)
+	return result(Caller{Temporal: r.temporal(), Keyset: r.keyset(), TaskQueue: r.taskQueue(), Traces: r.traces()}, r)
 }
 
 // LoadCodecServer reads a CodecServer. The error is an *Error.

@@ -7,13 +7,20 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
+	"unicode"
+
+	"pikepayouts/payout"
 )
 
 // NewLogger returns a logger that writes to w. Level is debug, info, warn or
 // error, format json or text. The error names every bad variable.
+//
+// Keys of the Temporal SDK become like ours: WorkflowID is workflow_id. Beside
+// the workflow id of a payout stands its payout_id, on every line.
 func NewLogger(w io.Writer, level, format string) (*slog.Logger, error) {
 	threshold, levelErr := parseLevel(level)
-	handler, formatErr := newHandler(w, format, &slog.HandlerOptions{Level: threshold})
+	handler, formatErr := newHandler(w, format, &slog.HandlerOptions{Level: threshold, ReplaceAttr: ourKeys})
 	if err := errors.Join(levelErr, formatErr); err != nil {
 		return nil, err
 	}
@@ -43,4 +50,31 @@ func newHandler(w io.Writer, format string, options *slog.HandlerOptions) (slog.
 		return slog.NewTextHandler(w, options), nil
 	}
 	return nil, fmt.Errorf("PAYOUTS_LOG_FORMAT must be json or text, not %q", format)
+}
+
+func ourKeys(groups []string, attribute slog.Attr) slog.Attr {
+	if len(groups) > 0 {
+		return attribute
+	}
+	if attribute.Key == "WorkflowID" {
+		if payoutID, is := payout.IDFromWorkflowID(attribute.Value.String()); is {
+			return slog.Group("", "workflow_id", attribute.Value, "payout_id", payoutID) // a group without a name is inlined
+		}
+	}
+	attribute.Key = snakeCase(attribute.Key)
+	return attribute
+}
+
+// snakeCase makes TaskStartedEventID task_started_event_id; what is snake case stays.
+func snakeCase(key string) string {
+	var result strings.Builder
+	previous := '_'
+	for _, letter := range key {
+		if unicode.IsUpper(letter) && previous != '_' && !unicode.IsUpper(previous) {
+			result.WriteByte('_')
+		}
+		result.WriteRune(unicode.ToLower(letter))
+		previous = letter
+	}
+	return result.String()
 }

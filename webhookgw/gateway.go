@@ -17,6 +17,8 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"pikepayouts/payout"
 	"pikepayouts/pike"
@@ -60,6 +62,8 @@ type Config struct {
 	Registerer prometheus.Registerer
 	// Logger is required. It never gets a body, a header or a signature.
 	Logger *slog.Logger
+	// Tracer makes a span of each genuine webhook; none are made if nil.
+	Tracer trace.Tracer
 	// Now stamps events, time.Now if nil.
 	Now func() time.Time
 }
@@ -95,6 +99,9 @@ func (c Config) withDefaults() Config {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.Tracer == nil {
+		c.Tracer = noop.NewTracerProvider().Tracer("")
+	}
 	return c
 }
 
@@ -123,6 +130,7 @@ type gateway struct {
 	temporal      Temporal
 	metrics       metrics
 	log           *slog.Logger
+	tracer        trace.Tracer
 	now           func() time.Time
 }
 
@@ -133,7 +141,8 @@ func newGateway(config Config) (*gateway, error) {
 	}
 	return &gateway{
 		maxBody: config.MaxBody, signalTimeout: config.SignalTimeout, slots: make(chan struct{}, config.MaxConcurrent),
-		verifier: config.Verifier, temporal: config.Temporal, metrics: metrics, log: config.Logger, now: config.Now,
+		verifier: config.Verifier, temporal: config.Temporal, metrics: metrics, log: config.Logger,
+		tracer: config.Tracer, now: config.Now,
 	}, nil
 }
 
@@ -158,11 +167,16 @@ type outcome struct {
 	kind      pike.WebhookType
 	sessionID string
 	payoutID  string
-	err       error // from Temporal; nothing else is safe to log
+	// workflowID is of the workflow that has the webhook, or would have it if Temporal had taken it.
+	workflowID string
+	err        error // from Temporal; nothing else is safe to log
+	// span is the webhook's own, invalid while traces are off or the webhook is not known to be genuine.
+	span trace.SpanContext
 }
 
 // receive goes the steps of design §3.5 and stops at the first that fails.
 func (g *gateway) receive(w http.ResponseWriter, r *http.Request) outcome {
+	begin := time.Now()
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, g.maxBody))
 	if err != nil {
 		return outcome{answer: unreadBody(err)}
@@ -180,6 +194,11 @@ func (g *gateway) receive(w http.ResponseWriter, r *http.Request) outcome {
 	// A client that hangs up must not undo the hand-off (hazard W16).
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), g.signalTimeout)
 	defer cancel()
+	return g.traced(ctx, begin, func(ctx context.Context) outcome { return g.take(ctx, verified) })
+}
+
+// take hands over what is genuine.
+func (g *gateway) take(ctx context.Context, verified pike.VerifiedBody) outcome {
 	webhook, err := pike.ParseWebhook(verified) // the error may quote the body, and is dropped
 	if err != nil {
 		return g.keep(ctx, unparsed(verified, g.now()), AnswerUnparsable)
@@ -224,7 +243,7 @@ func (g *gateway) handOff(ctx context.Context, webhook pike.Webhook) outcome {
 		late.Reason = payout.LatePoison
 		return g.keep(ctx, late, answer)
 	}
-	return outcomeOf(late, answer, err)
+	return outcomeOf(late, answer, payout.WorkflowID(payoutID), err)
 }
 
 // keep gives the answer once the late event is durable.
@@ -233,14 +252,15 @@ func (g *gateway) keep(ctx context.Context, late payout.LateEvent, answer Answer
 	if err != nil {
 		answer = answerToKeep(err)
 	}
-	return outcomeOf(late, answer, err)
+	return outcomeOf(late, answer, payout.LateEventWorkflowID(late.Event), err)
 }
 
-func outcomeOf(late payout.LateEvent, answer Answer, err error) outcome {
-	if late.Reason == payout.LateUnparsable { // its type is only a guess
-		return outcome{answer: answer, err: err}
+func outcomeOf(late payout.LateEvent, answer Answer, workflowID string, err error) outcome {
+	result := outcome{answer: answer, workflowID: workflowID, err: err}
+	if late.Reason != payout.LateUnparsable { // else its type is only a guess
+		result.kind, result.sessionID, result.payoutID = pike.WebhookType(late.Event.Type), late.Event.SessionID, late.PayoutID
 	}
-	return outcome{answer: answer, kind: pike.WebhookType(late.Event.Type), sessionID: late.Event.SessionID, payoutID: late.PayoutID, err: err}
+	return result
 }
 
 // finish counts, logs and answers.
@@ -264,6 +284,12 @@ func (g *gateway) logOutcome(ctx context.Context, result outcome) {
 	}
 	if result.payoutID != "" {
 		attributes = append(attributes, slog.String("payout_id", result.payoutID))
+	}
+	if result.workflowID != "" {
+		attributes = append(attributes, slog.String("workflow_id", result.workflowID))
+	}
+	if result.span.IsValid() {
+		attributes = append(attributes, slog.String("trace_id", result.span.TraceID().String()), slog.String("span_id", result.span.SpanID().String()))
 	}
 	if result.err != nil {
 		attributes = append(attributes, slog.String("error", result.err.Error()))

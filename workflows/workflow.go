@@ -46,8 +46,9 @@ type payoutRun struct {
 	// ctx is not cancelled with the workflow: a cancellation is one more thing to decide on.
 	ctx workflow.Context
 	// root is cancelled with the workflow; cancelled says that this is recorded.
-	root       workflow.Context
-	cancelled  bool
+	root      workflow.Context
+	cancelled bool
+	// log names the workflow and its run, from which package telemetry tells the payout.
 	log        log.Logger
 	rawRequest json.RawMessage
 	request    payout.Request
@@ -88,7 +89,7 @@ func setUp(ctx workflow.Context, rawRequest json.RawMessage, continued *machine)
 	p := &payoutRun{
 		ctx: disconnected, root: ctx, rawRequest: rawRequest, request: request, machine: continued,
 		origin: activities.Run{OriginalRunID: originalRunID(workflow.GetInfo(ctx))},
-		log:    log.With(workflow.GetLogger(ctx), "payout_id", request.PayoutID),
+		log:    workflow.GetLogger(ctx),
 	}
 	if err := workflow.SetQueryHandler(ctx, payout.QueryStatus, func() (payout.Status, error) { return p.machine.Status, nil }); err != nil {
 		return nil, fmt.Errorf("setting the query handler: %w", err)
@@ -177,7 +178,7 @@ func (p *payoutRun) finish() (payout.Status, error) {
 	}
 	p.keepLateEvents()
 	p.measureEnd()
-	p.log.Info("payout ended", "state", p.machine.Status.State)
+	p.sessionLog().Info("payout ended", "state", p.machine.Status.State)
 	return p.machine.Status, nil
 }
 
@@ -236,7 +237,7 @@ func (p *payoutRun) call(call action) {
 		return
 	}
 	failure := activities.FailureOf(err)
-	p.log.Warn("Pike call without success", "outcome", failure.Outcome, "error", failure.Text)
+	p.sessionLog().Warn("Pike call without success", "outcome", failure.Outcome, "error", failure.Text)
 	p.machine.callFailed(call, failure, p.now())
 }
 
@@ -328,6 +329,14 @@ func (p *payoutRun) now() time.Time { return workflow.Now(p.ctx) }
 
 func (p *payoutRun) wake() { p.woken = true }
 
+// sessionLog is the log with the payout's session, once there is one.
+func (p *payoutRun) sessionLog() log.Logger {
+	if p.machine.Status.SessionID == "" {
+		return p.log
+	}
+	return log.With(p.log, "session_id", p.machine.Status.SessionID)
+}
+
 // recordSignals is the one coroutine that receives webhooks, in whatever order they come. It leaves them in
 // their channels until it runs: a blocked selector would take one out before, and a run that ends or
 // continues as new in that very workflow task could not read it any more (hazards L8, L9).
@@ -346,7 +355,7 @@ var signalNames = []string{payout.SignalReadyToConfirm, payout.SignalPaymentFini
 func (p *payoutRun) recordEvent(event payout.Event) {
 	switch event.SessionID {
 	case "":
-		p.log.Warn("webhook without a session ignored", "type", event.Type)
+		p.sessionLog().Warn("webhook without a session ignored", "type", event.Type)
 		return
 	case p.machine.Status.SessionID:
 		p.machine.hint(event)
@@ -379,7 +388,7 @@ func (p *payoutRun) recordCancellation(ctx workflow.Context, cancelled workflow.
 	cancelled.Receive(ctx, nil)
 	p.cancelled = true
 	if err := p.machine.cancelRequested(p.now()); err != nil {
-		p.log.Warn(err.Error())
+		p.sessionLog().Warn(err.Error())
 	}
 	p.wake()
 }

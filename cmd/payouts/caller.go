@@ -40,6 +40,12 @@ func (a *app) withPayouts(ctx context.Context, do func(payouts) error) error {
 		return err //nolint:wrapcheck // it says everything, one line per variable
 	}
 	codec.Use(&caller.Temporal, caller.Keyset)
+	traces, err := newTraces(ctx, caller.Traces, "payouts-cli", quietLogger())
+	if err != nil {
+		return err
+	}
+	defer traces.Stop(ctx)
+	caller.Temporal.Interceptors = traces.Interceptors()
 	temporal, err := dialTemporal(ctx, caller.Temporal, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err

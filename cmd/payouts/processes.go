@@ -38,6 +38,19 @@ func dialTemporal(ctx context.Context, options client.Options, logger *slog.Logg
 	return c, nil
 }
 
+// newTraces returns traces that are off unless OTEL_* asks for them. They are to be stopped at the end.
+func newTraces(ctx context.Context, on bool, service string, logger *slog.Logger) (*telemetry.Traces, error) {
+	if !on {
+		return new(telemetry.Traces), nil
+	}
+	traces, err := telemetry.NewTraces(ctx, service, logger)
+	if err != nil {
+		return nil, fmt.Errorf("making traces: %w", err)
+	}
+	logger.Info("traces are exported")
+	return traces, nil
+}
+
 // quietLogger is for commands that a person waits for: errors are returned, not logged.
 func quietLogger() *slog.Logger { return slog.New(slog.DiscardHandler) }
 

@@ -28,7 +28,8 @@ Environment, besides TEMPORAL_*:
   PAYOUTS_TASK_QUEUE             payouts; that of the workers
   PAYOUTS_ENCRYPTION_KEYSET_FILE off; the keyset of the workers
   PAYOUTS_OPS_ADDR               :9090; /healthz, /readyz, /metrics
-  PAYOUTS_LOG_LEVEL/_FORMAT      info, json`
+  PAYOUTS_LOG_LEVEL/_FORMAT      info, json
+  OTEL_EXPORTER_OTLP_ENDPOINT    off; where traces go, http(s), with other OTEL_* (docs/deploy.md, Traces and logs)`
 
 func (a *app) gatewayCommand() *cobra.Command {
 	return &cobra.Command{
@@ -55,6 +56,12 @@ func runGateway(ctx context.Context, settings config.Gateway, logger *slog.Logge
 	if err != nil {
 		return fmt.Errorf("PIKE_WEBHOOK_PUBLIC_KEY_FILES: %w", err)
 	}
+	traces, err := newTraces(ctx, settings.Traces, "payouts-webhookgw", logger)
+	if err != nil {
+		return err
+	}
+	defer traces.Stop(ctx)
+	settings.Temporal.Interceptors = traces.Interceptors()
 	registry := newRegistry()
 	settings.Temporal.MetricsHandler, err = telemetry.NewTemporalMetrics(registry, logger)
 	if err != nil {
@@ -70,6 +77,7 @@ func runGateway(ctx context.Context, settings config.Gateway, logger *slog.Logge
 	handler, err := webhookgw.New(webhookgw.Config{
 		Path: settings.Webhooks.Path, MaxBody: settings.Webhooks.MaxBody, SignalTimeout: settings.Webhooks.SignalTimeout,
 		Verifier: verifier, Temporal: webhookgw.NewTemporal(c, settings.TaskQueue), Registerer: registry, Logger: logger,
+		Tracer: traces.Tracer(),
 	})
 	if err != nil {
 		return fmt.Errorf("making the gateway: %w", err)

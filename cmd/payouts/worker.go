@@ -38,6 +38,7 @@ Environment, besides TEMPORAL_*:
   PAYOUTS_ENCRYPTION_KEYSET_FILE  off; encrypts what Temporal keeps, the same file for every process and caller
   PAYOUTS_OPS_ADDR          :9090; /healthz, /readyz, /metrics
   PAYOUTS_LOG_LEVEL/_FORMAT info, json
+  OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_*  off; where traces go, http(s) (docs/deploy.md, Traces and logs)
   TEMPORAL_DEPLOYMENT_NAME  off; with TEMPORAL_WORKER_BUILD_ID: worker versioning, payouts stay with the
                             build on which they started (docs/deploy.md, Upgrading)`
 
@@ -61,6 +62,12 @@ func (a *app) workerCommand() *cobra.Command {
 
 // runWorker works until ctx ends.
 func runWorker(ctx context.Context, settings config.Worker, logger *slog.Logger) error {
+	traces, err := newTraces(ctx, settings.Traces, "payouts-worker", logger)
+	if err != nil {
+		return err
+	}
+	defer traces.Stop(ctx)
+	settings.Temporal.Interceptors = traces.Interceptors()
 	registry := workerRegistry(settings)
 	provider, err := measuredPikeClient(settings.Pike, registry)
 	if err != nil {
@@ -89,7 +96,7 @@ func runWorker(ctx context.Context, settings config.Worker, logger *slog.Logger)
 		return fmt.Errorf("PAYOUTS_OPS_ADDR: %w", err)
 	}
 	w := worker.New(c, worker.Options{
-		TaskQueue: settings.TaskQueue, Pike: provider, RateLimit: settings.RateLimit, ObserveOnly: settings.ObserveOnly, Version: settings.Version,
+		TaskQueue: settings.TaskQueue, Pike: activities.Traced(provider, traces.Tracer()), RateLimit: settings.RateLimit, ObserveOnly: settings.ObserveOnly, Version: settings.Version,
 	})
 	logger.Info("worker runs", "task_queue", settings.TaskQueue, "namespace", namespace,
 		"pike_base_url", settings.Pike.BaseURL, "pike_api_version", settings.Pike.Version, "ops", ops.Addr().String())
