@@ -126,6 +126,8 @@ func (c *collector) named(name, payoutID string) []span {
 	return slices.DeleteFunc(c.all(), func(s span) bool { return s.GetName() != name || s.attribute("payout_id") != payoutID })
 }
 
+func (c *collector) count(name, payoutID string) int { return len(c.named(name, payoutID)) }
+
 // await is the span of the payout by that name, the first of several.
 func (c *collector) await(t *testing.T, name, payoutID string) span {
 	t.Helper()
@@ -250,8 +252,8 @@ func TestTracesOfRealProcesses(t *testing.T) {
 	})
 	worker.stop()
 	gateway.stop()
-	require.Len(t, c.named("RunWorkflow:PayoutWorkflow", r.PayoutID), 1, "a replay, or a worker that stops, is no end of the run")
-	require.Len(t, c.named("HandleUpdate:decide", r.PayoutID), 1)
+	require.Equal(t, 1, c.count("RunWorkflow:PayoutWorkflow", r.PayoutID), "a replay, or a worker that stops, is no end of the run")
+	require.Equal(t, 1, c.count("HandleUpdate:decide", r.PayoutID))
 	require.Contains(t, headers.names(), "X-Partner-Sign")
 	for _, name := range headers.names() {
 		require.NotContains(t, strings.ToLower(name), "trace", "trace context is nothing for Pike")
@@ -324,7 +326,7 @@ func TestTracesOfAServiceThatStartsPayouts(t *testing.T) {
 	c.requirePath(t, r.PayoutID, append(run, "worker: StartActivity:ConfirmSession", "worker: RunActivity:ConfirmSession", "worker: Pike session/confirm")...)
 	c.requirePath(t, r.PayoutID, "shop: checkout", "shop: UpdateWorkflow:decide", "worker: HandleUpdate:decide")
 	for _, once := range []string{"RunWorkflow:PayoutWorkflow", "HandleUpdate:decide", "StartActivity:StartPayout", "RunActivity:StartPayout", "Pike session/confirm"} {
-		require.Len(t, c.named(once, r.PayoutID), 1, once)
+		require.Equal(t, 1, c.count(once, r.PayoutID), once)
 	}
 }
 

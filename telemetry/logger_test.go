@@ -3,9 +3,12 @@ package telemetry_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"log/slog"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	sdklog "go.temporal.io/sdk/log"
 
 	"pikepayouts/telemetry"
 )
@@ -58,4 +61,28 @@ func TestLoggerNamesEveryBadVariable(t *testing.T) {
 			require.ErrorContains(t, err, want)
 		}
 	}
+}
+
+// TestKeysOfTheTemporalSDKBecomeOurs: one name for one thing, and a payout has its id on each line.
+func TestKeysOfTheTemporalSDKBecomeOurs(t *testing.T) {
+	var out bytes.Buffer
+	log, err := telemetry.NewLogger(&out, "info", "json")
+	require.NoError(t, err)
+	sdk := sdklog.With(sdklog.NewStructuredLogger(log), "WorkflowID", "payout/inv-1", "RunID", "r1", "TaskStartedEventID", 7)
+	sdk.Info("a payout", "session_id", "ps_1", "Error", errors.New("no"))
+	log.Info("another workflow", "WorkflowID", "payout-event/ps_1/00", "TraceID", "t1")
+	log.Info("ours", slog.Group("Group", "KeyOfAGroup", 1))
+	var got []map[string]any
+	for line := range bytes.Lines(out.Bytes()) {
+		var entry map[string]any
+		require.NoError(t, json.Unmarshal(line, &entry))
+		delete(entry, "time")
+		got = append(got, entry)
+	}
+	require.Equal(t, []map[string]any{
+		{"level": "INFO", "msg": "a payout", "workflow_id": "payout/inv-1", "payout_id": "inv-1", "run_id": "r1", "task_started_event_id": 7.0,
+			"session_id": "ps_1", "error": "no"},
+		{"level": "INFO", "msg": "another workflow", "workflow_id": "payout-event/ps_1/00", "trace_id": "t1"},
+		{"level": "INFO", "msg": "ours", "Group": map[string]any{"KeyOfAGroup": 1.0}},
+	}, got)
 }

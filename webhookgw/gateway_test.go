@@ -166,7 +166,7 @@ func TestAnUnreadableWebhookIsKeptByItsDigest(t *testing.T) {
 func TestLogNamesThePayout(t *testing.T) {
 	h := newHarness(t)
 	h.postSigned(webhookBody("ready_to_confirm", `"inv-1"`))
-	for _, want := range []string{`"payout_id":"inv-1"`, `"session_id":"ps_3230"`, `"type":"ready_to_confirm"`, `"level":"INFO"`} {
+	for _, want := range []string{`"payout_id":"inv-1"`, `"workflow_id":"payout/inv-1"`, `"session_id":"ps_3230"`, `"type":"ready_to_confirm"`, `"level":"INFO"`} {
 		require.Contains(t, h.log.String(), want)
 	}
 }

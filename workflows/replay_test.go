@@ -31,7 +31,11 @@ func replay(history []byte, payoutWorkflow any) error {
 }
 
 func replayEvents(events *historypb.History, payoutWorkflow any, logged io.Writer) error {
-	replayer, err := sdkworker.NewWorkflowReplayerWithOptions(sdkworker.WorkflowReplayerOptions{EnableLoggingInReplay: true})
+	return replayWith(sdkworker.WorkflowReplayerOptions{EnableLoggingInReplay: true}, events, payoutWorkflow, logged)
+}
+
+func replayWith(options sdkworker.WorkflowReplayerOptions, events *historypb.History, payoutWorkflow any, logged io.Writer) error {
+	replayer, err := sdkworker.NewWorkflowReplayerWithOptions(options)
 	if err != nil {
 		return err
 	}
