@@ -330,6 +330,23 @@ func TestTracesOfAServiceThatStartsPayouts(t *testing.T) {
 	}
 }
 
+// TestCopiesOfATracedWebhookAreOneEvent: each delivery has a trace of its own, and they have one request id.
+func TestCopiesOfATracedWebhookAreOneEvent(t *testing.T) {
+	t.Parallel()
+	c := newCollector(t)
+	gateway := startGatewayProcess(t, c.environment()...)
+	box := newMailbox(t)
+	copies, err := box.next(shared.pikeKey)
+	require.NoError(t, err)
+	for range 3 {
+		require.Equal(t, http.StatusOK, copies.send(testContext(t), newPike(), gateway.url).status)
+	}
+	gateway.stop()
+	box.requireEachStoredOnce()
+	require.Equal(t, 3, c.count("webhook", box.payoutID))
+	require.Equal(t, 3, c.count("SignalWorkflow:ready_to_confirm", box.payoutID))
+}
+
 // unreadableTrace is a client's trace context that no worker can read.
 type unreadableTrace struct{ workflow.ContextPropagator }
 

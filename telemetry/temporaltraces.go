@@ -108,7 +108,7 @@ func (s *temporalSpan) RecordError(err error, _ ...trace.EventOption) {
 	if err == nil || errors.As(err, &again) {
 		return
 	}
-	s.Span.SetAttributes(attribute.String("error.type", errorType(err)))
+	s.SetAttributes(attribute.String("error.type", errorType(err)))
 	s.Span.SetStatus(codes.Error, "")
 }
 

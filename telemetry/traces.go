@@ -103,5 +103,5 @@ func (e *calmExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnl
 	case !failed && wasFailing:
 		e.logger.Info("traces are exported again")
 	}
-	return nil // told; the SDK would tell it each time
+	return nil //nolint:nilerr // it was told; the SDK would tell it each time
 }
