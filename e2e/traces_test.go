@@ -383,7 +383,7 @@ func TestACollectorThatIsDownCostsNoPayout(t *testing.T) {
 			gateway, gatewayLine, gatewayLog := startLogged(t, "gateway runs", append(gatewayEnvironment(t), tracing...), "webhookgw")
 			s := newStack(t, stackOptions{noWorker: true, webhooks: strings.TrimSuffix(gatewayLine.Webhooks, webhookgw.DefaultPath)})
 			worker, _, workerLog := startLogged(t, "worker runs", append(workerEnvironment(t, s, s.simURL), tracing...), "worker")
-			for range 5 {
+			for range 3 {
 				r := order(t, pikesim.PresetConfirmed)
 				s.startByCLI(r, tracing)
 				require.Equal(t, payout.StateSucceeded, s.wait(r).State)

@@ -29,7 +29,7 @@ Environment, besides TEMPORAL_*:
   PAYOUTS_ENCRYPTION_KEYSET_FILE off; the keyset of the workers
   PAYOUTS_OPS_ADDR               :9090; /healthz, /readyz, /metrics
   PAYOUTS_LOG_LEVEL/_FORMAT      info, json
-  OTEL_EXPORTER_OTLP_ENDPOINT    off; where traces go, http(s), with other OTEL_* (docs/deploy.md, Traces and logs)`
+  OTEL_*                         off; OTEL_EXPORTER_OTLP_ENDPOINT turns traces on (docs/deploy.md, Traces and logs)`
 
 func (a *app) gatewayCommand() *cobra.Command {
 	return &cobra.Command{

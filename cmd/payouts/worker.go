@@ -38,7 +38,7 @@ Environment, besides TEMPORAL_*:
   PAYOUTS_ENCRYPTION_KEYSET_FILE  off; encrypts what Temporal keeps, the same file for every process and caller
   PAYOUTS_OPS_ADDR          :9090; /healthz, /readyz, /metrics
   PAYOUTS_LOG_LEVEL/_FORMAT info, json
-  OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_*  off; where traces go, http(s) (docs/deploy.md, Traces and logs)
+  OTEL_*                    off; OTEL_EXPORTER_OTLP_ENDPOINT turns traces on (docs/deploy.md, Traces and logs)
   TEMPORAL_DEPLOYMENT_NAME  off; with TEMPORAL_WORKER_BUILD_ID: worker versioning, payouts stay with the
                             build on which they started (docs/deploy.md, Upgrading)`
 
@@ -96,7 +96,8 @@ func runWorker(ctx context.Context, settings config.Worker, logger *slog.Logger)
 		return fmt.Errorf("PAYOUTS_OPS_ADDR: %w", err)
 	}
 	w := worker.New(c, worker.Options{
-		TaskQueue: settings.TaskQueue, Pike: activities.Traced(provider, traces.Tracer()), RateLimit: settings.RateLimit, ObserveOnly: settings.ObserveOnly, Version: settings.Version,
+		TaskQueue: settings.TaskQueue, Pike: activities.Traced(provider, traces.Tracer()),
+		RateLimit: settings.RateLimit, ObserveOnly: settings.ObserveOnly, Version: settings.Version,
 	})
 	logger.Info("worker runs", "task_queue", settings.TaskQueue, "namespace", namespace,
 		"pike_base_url", settings.Pike.BaseURL, "pike_api_version", settings.Pike.Version, "ops", ops.Addr().String())
