@@ -32,6 +32,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/opentelemetry"
 	"go.temporal.io/sdk/interceptor"
+	sdkworker "go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 	"google.golang.org/protobuf/proto"
 
@@ -43,6 +44,7 @@ import (
 	"pikepayouts/telemetry"
 	"pikepayouts/webhookgw"
 	"pikepayouts/worker"
+	"pikepayouts/workflows"
 )
 
 // collector takes spans in over OTLP/HTTP, as OpenTelemetry's own does.
@@ -320,6 +322,7 @@ func TestTracesOfAServiceThatStartsPayouts(t *testing.T) {
 	_, err = payouts.Get(ctx, r.PayoutID) // a query of an ended run, which may replay it
 	require.NoError(t, err)
 	stop()
+	replaysWithoutTraces(t, r)
 
 	run := []string{"shop: checkout", "shop: StartWorkflow:PayoutWorkflow", "worker: RunWorkflow:PayoutWorkflow"}
 	c.requirePath(t, r.PayoutID, append(run, "worker: StartActivity:StartPayout", "worker: RunActivity:StartPayout", "worker: Pike session/start/payout")...)
@@ -345,6 +348,18 @@ func TestCopiesOfATracedWebhookAreOneEvent(t *testing.T) {
 	box.requireEachStoredOnce()
 	require.Equal(t, 3, c.count("webhook", box.payoutID))
 	require.Equal(t, 3, c.count("SignalWorkflow:ready_to_confirm", box.payoutID))
+}
+
+// replaysWithoutTraces: they may be turned off while payouts are open.
+func replaysWithoutTraces(t *testing.T, r payout.Request) {
+	t.Helper()
+	require.Contains(t, headersOf(t, r), "_tracer-data")
+	replayer := sdkworker.NewWorkflowReplayer()
+	replayer.RegisterWorkflowWithOptions(workflows.PayoutWorkflow, workflow.RegisterOptions{Name: payout.WorkflowType})
+	description, err := shared.temporal.DescribeWorkflowExecution(testContext(t), payout.WorkflowID(r.PayoutID), "")
+	require.NoError(t, err)
+	execution := workflow.Execution{ID: payout.WorkflowID(r.PayoutID), RunID: description.GetWorkflowExecutionInfo().GetExecution().GetRunId()}
+	require.NoError(t, replayer.ReplayWorkflowExecution(testContext(t), shared.temporal.WorkflowService(), quiet(), client.DefaultNamespace, execution))
 }
 
 // unreadableTrace is a client's trace context that no worker can read.
@@ -418,10 +433,10 @@ func TestTracesAreOffUnlessAskedFor(t *testing.T) {
 		t.Run(off, func(t *testing.T) {
 			t.Parallel()
 			c := newCollector(t)
-			environment := append(c.environment(), off)
-			gateway := startGatewayProcess(t, environment...)
-			s := newStack(t, stackOptions{noWorker: true, webhooks: "http://" + gateway.host()})
-			worker := startWorkerProcess(t, append(workerEnvironment(t, s, s.simURL), environment...))
+			environment := append(c.environment(), off, "OTEL_RESOURCE_ATTRIBUTES=nonsense") // metrics are OpenTelemetry's too, and complain
+			gateway, line, gatewayLog := startLogged(t, "gateway runs", append(gatewayEnvironment(t), environment...), "webhookgw")
+			s := newStack(t, stackOptions{noWorker: true, webhooks: strings.TrimSuffix(line.Webhooks, webhookgw.DefaultPath)})
+			worker, _, workerLog := startLogged(t, "worker runs", append(workerEnvironment(t, s, s.simURL), environment...), "worker")
 			r := order(t, pikesim.PresetConfirmed)
 			s.startByCLI(r, environment)
 			require.Equal(t, payout.StateSucceeded, s.wait(r).State)
@@ -429,6 +444,9 @@ func TestTracesAreOffUnlessAskedFor(t *testing.T) {
 			gateway.stop()
 			require.Zero(t, c.connections.Load())
 			require.NotContains(t, headersOf(t, r), "_tracer-data")
+			for _, line := range append(workerLog.lines(t), gatewayLog.lines(t)...) {
+				require.NotContains(t, line, "trace_id")
+			}
 		})
 	}
 }

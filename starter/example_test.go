@@ -8,6 +8,7 @@ import (
 
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
+	"go.temporal.io/sdk/contrib/opentelemetry"
 	sdklog "go.temporal.io/sdk/log"
 
 	"pikepayouts/payout"
@@ -140,4 +141,23 @@ func ExampleStarter_List() {
 	}
 	fmt.Println("that is all")
 	// Output: that is all
+}
+
+// A service whose client has the SDK's tracing interceptor is the beginning of its payouts' traces.
+func Example_traces() {
+	tracing, err := opentelemetry.NewTracingInterceptor(opentelemetry.TracerOptions{}) // with OpenTelemetry's global provider
+	if err != nil {
+		panic(err)
+	}
+	options := envconfig.MustLoadDefaultClientOptions()
+	options.Interceptors = append(options.Interceptors, tracing)
+	temporal, err := client.Dial(options)
+	if err != nil {
+		panic(err)
+	}
+	defer temporal.Close()
+	ctx := context.Background() // with the span of what the payout is for
+	if _, err := starter.New(temporal, starter.Options{}).Start(ctx, request("inv-1042")); err != nil {
+		panic(err)
+	}
 }

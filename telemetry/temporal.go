@@ -24,6 +24,7 @@ const maxSeries = 500
 // through workflow.GetMetricsHandler, whose labels and buckets views may set.
 // Counters are exported with _total, timers with _seconds, once each.
 func NewTemporalMetrics(registerer prometheus.Registerer, logger *slog.Logger, views ...metric.View) (client.MetricsHandler, error) {
+	hearOpenTelemetry(logger)
 	exporter, err := otelprometheus.New(otelprometheus.WithRegisterer(registerer), otelprometheus.WithoutScopeInfo(), otelprometheus.WithoutTargetInfo())
 	if err != nil {
 		return nil, fmt.Errorf("making the Prometheus exporter: %w", err)

@@ -36,15 +36,19 @@ type Traces struct {
 // gone costs spans, never a payout: they wait in a queue of bounded size, and
 // what does not fit is dropped. Service is the name unless OTEL_SERVICE_NAME is set.
 func NewTraces(ctx context.Context, service string, logger *slog.Logger) (*Traces, error) {
-	// OpenTelemetry has one place for its complaints per process. Its logger quotes values of variables,
-	// credentials of the collector among them.
-	otel.SetLogger(logr.Discard())
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { logger.Warn("OpenTelemetry", "error", err) }))
+	hearOpenTelemetry(logger)
 	exporter, err := otlptracehttp.New(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("making the OTLP exporter: %w", err)
 	}
 	return TracesTo(ctx, exporter, service, logger)
+}
+
+// hearOpenTelemetry brings OpenTelemetry's complaints into the log; it has one place for them per process. Its own
+// log is dropped: it quotes values of variables, credentials of the collector among them.
+func hearOpenTelemetry(logger *slog.Logger) {
+	otel.SetLogger(logr.Discard())
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { logger.Warn("OpenTelemetry", "error", err) }))
 }
 
 // TracesTo is NewTraces with an exporter of the caller's.
