@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -94,6 +95,8 @@ func TestTracesNameTheirProcess(t *testing.T) {
 // TestACollectorThatFailsIsToldOfOnce: and once more when it is back.
 func TestACollectorThatFailsIsToldOfOnce(t *testing.T) {
 	t.Setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1")
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { t.Errorf("the SDK tells it too: %s", err) }))
+	defer otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) {}))
 	answers := []error{nil, errors.New("down"), errors.New("down"), errors.New("down"), nil, nil, errors.New("down")}
 	var mutex sync.Mutex
 	exported := 0
