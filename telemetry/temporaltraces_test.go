@@ -10,6 +10,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/interceptor"
@@ -82,6 +84,24 @@ func TestTheSpanOfARunIsKnownByTheRun(t *testing.T) {
 	require.Len(t, seen, 2)
 	require.True(t, seen[0].SpanContext().IsValid())
 	require.Equal(t, seen[0].SpanContext(), seen[1].SpanContext())
+}
+
+// TestATraceThatCannotBeReadFailsNoWorkflow: by default the SDK's interceptor would, before the workflow's code has run.
+func TestATraceThatCannotBeReadFailsNoWorkflow(t *testing.T) {
+	for name, header := range map[string]*commonpb.Payload{
+		"no trace context": {Metadata: map[string][]byte{"encoding": []byte("json/plain")}, Data: []byte(`{"traceparent":"00-no"}`)},
+		"no map":           {Metadata: map[string][]byte{"encoding": []byte("json/plain")}, Data: []byte(`"x"`)},
+		"encrypted":        {Metadata: map[string][]byte{"encoding": []byte("binary/encrypted")}, Data: []byte{1, 2, 3}},
+	} {
+		traces := tracesTo(t, tracetest.NewNoopExporter(), quiet())
+		var suite testsuite.WorkflowTestSuite
+		env := suite.NewTestWorkflowEnvironment()
+		env.SetWorkerOptions(sdkworker.Options{Interceptors: workerInterceptors(traces.Interceptors())})
+		env.SetHeader(&commonpb.Header{Fields: map[string]*commonpb.Payload{"_tracer-data": header}})
+		env.RegisterWorkflowWithOptions(func(workflow.Context) error { return nil }, workflow.RegisterOptions{Name: "pays"})
+		env.ExecuteWorkflow("pays")
+		require.NoError(t, env.GetWorkflowError(), name)
+	}
 }
 
 // workerInterceptors is what a worker makes of its client's interceptors.
