@@ -130,7 +130,7 @@ func TestLogsOfRealProcesses(t *testing.T) {
 	require.Len(t, kept, 1)
 	require.True(t, payout.IsLateEventWorkflowID(fmt.Sprint(kept[0]["workflow_id"])), kept[0])
 
-	for _, secret := range []string{string(r.Destination.TokenizedCard.Token), recipient, "CanaryHeader"} {
+	for _, secret := range []string{string(r.Destination.TokenizedCard.Token), recipientName, "CanaryHeader"} {
 		require.NotContains(t, workerLog.String()+gatewayLog.String(), secret)
 	}
 }

@@ -32,7 +32,6 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/opentelemetry"
 	"go.temporal.io/sdk/interceptor"
-	sdkworker "go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 	"google.golang.org/protobuf/proto"
 
@@ -44,7 +43,6 @@ import (
 	"pikepayouts/telemetry"
 	"pikepayouts/webhookgw"
 	"pikepayouts/worker"
-	"pikepayouts/workflows"
 )
 
 // collector takes spans in over OTLP/HTTP, as OpenTelemetry's own does.
@@ -102,6 +100,7 @@ func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.raw.Write(body)
+	_, _ = shared.evidence.of("traces.otlp").Write(body)
 	for _, resource := range batch.GetResourceSpans() {
 		service := attributeOf(resource.GetResource().GetAttributes(), "service.name")
 		for _, scope := range resource.GetScopeSpans() {
@@ -159,24 +158,22 @@ func (c *collector) requirePath(t *testing.T, payoutID string, want ...string) {
 	require.Eventually(t, func() bool { return slices.Equal(c.path(s), want) }, time.Minute, 20*time.Millisecond, "%s\nhas not the path %q", name, want)
 }
 
-// recipient is in every request here; no span and no line of a log may hold it.
-const recipient = "Canaryova Kanareika"
-
 // payoutsCLI runs the command line as a process of its own.
 func payoutsCLI(t *testing.T, s *stack, environment []string, arguments ...string) {
 	t.Helper()
 	binary, err := buildBinary()
 	require.NoError(t, err)
 	command := exec.CommandContext(testContext(t), binary, arguments...)
-	command.Env = append([]string{"HOME=" + t.TempDir(), "TEMPORAL_ADDRESS=" + shared.address, "PAYOUTS_TASK_QUEUE=" + s.taskQueue}, environment...)
+	command.Env = append([]string{"HOME=" + t.TempDir(), "TEMPORAL_ADDRESS=" + shared.address, "PAYOUTS_TASK_QUEUE=" + s.taskQueue, shared.keyset.environment()}, environment...)
 	output, err := command.CombinedOutput()
 	require.NoError(t, err, string(output))
+	_, _ = shared.evidence.of("commands.out").Write(output)
 }
 
 func (s *stack) startByCLI(r payout.Request, environment []string, arguments ...string) {
 	s.t.Helper()
 	payoutsCLI(s.t, s, environment, append([]string{"start", "--id", r.PayoutID, "--amount", "10000", "--currency", "eur",
-		"--token", string(r.Destination.TokenizedCard.Token), "--full-name", recipient}, arguments...)...)
+		"--token", string(r.Destination.TokenizedCard.Token), "--full-name", recipientName}, arguments...)...)
 }
 
 // headerLog is a proxy before Pike that keeps the names of all headers.
@@ -260,7 +257,7 @@ func TestTracesOfRealProcesses(t *testing.T) {
 	for _, name := range headers.names() {
 		require.NotContains(t, strings.ToLower(name), "trace", "trace context is nothing for Pike")
 	}
-	c.requireNothingOf(t, string(r.Destination.TokenizedCard.Token), recipient)
+	c.requireNothingOf(t, string(r.Destination.TokenizedCard.Token), recipientName)
 }
 
 func (c *collector) requireNothingOf(t *testing.T, secrets ...string) {
@@ -287,7 +284,9 @@ func (s *stack) tracedWorker(c *collector) (stop func()) {
 	s.t.Helper()
 	traces, err := telemetry.TracesTo(s.t.Context(), c.exporter(s.t), "worker", testLogger())
 	require.NoError(s.t, err)
-	temporal, err := client.Dial(client.Options{HostPort: shared.address, Logger: quiet(), Interceptors: traces.Interceptors()})
+	options := temporalOptions(shared.address)
+	options.Interceptors = traces.Interceptors()
+	temporal, err := client.Dial(options)
 	require.NoError(s.t, err)
 	w := worker.New(temporal, worker.Options{TaskQueue: s.taskQueue, Pike: activities.Traced(s.pikeClient(pike.V1), traces.Tracer())})
 	require.NoError(s.t, w.Start())
@@ -305,10 +304,12 @@ func TestTracesOfAServiceThatStartsPayouts(t *testing.T) {
 	shop := sdktrace.NewTracerProvider(sdktrace.WithSyncer(c.exporter(t)), sdktrace.WithResource(resource.NewSchemaless(attribute.String("service.name", "shop"))))
 	tracing, err := opentelemetry.NewTracingInterceptor(opentelemetry.TracerOptions{Tracer: shop.Tracer("shop")})
 	require.NoError(t, err)
-	temporal, err := client.Dial(client.Options{HostPort: shared.address, Logger: quiet(), Interceptors: []interceptor.ClientInterceptor{tracing}})
+	options := temporalOptions(shared.address)
+	options.Interceptors = []interceptor.ClientInterceptor{tracing}
+	temporal, err := client.Dial(options)
 	require.NoError(t, err)
 	defer temporal.Close()
-	payouts := starter.New(temporal, starter.Options{TaskQueue: s.taskQueue})
+	payouts := starter.New(temporal, starter.Options{TaskQueue: s.taskQueue, DataConverter: options.DataConverter})
 	r := order(t, pikesim.PresetConfirmed, manual)
 
 	ctx, checkout := shop.Tracer("shop").Start(testContext(t), "checkout")
@@ -322,7 +323,7 @@ func TestTracesOfAServiceThatStartsPayouts(t *testing.T) {
 	_, err = payouts.Get(ctx, r.PayoutID) // a query of an ended run, which may replay it
 	require.NoError(t, err)
 	stop()
-	replaysWithoutTraces(t, r)
+	s.replaysWithoutTraces(r)
 
 	run := []string{"shop: checkout", "shop: StartWorkflow:PayoutWorkflow", "worker: RunWorkflow:PayoutWorkflow"}
 	c.requirePath(t, r.PayoutID, append(run, "worker: StartActivity:StartPayout", "worker: RunActivity:StartPayout", "worker: Pike session/start/payout")...)
@@ -351,15 +352,10 @@ func TestCopiesOfATracedWebhookAreOneEvent(t *testing.T) {
 }
 
 // replaysWithoutTraces: they may be turned off while payouts are open.
-func replaysWithoutTraces(t *testing.T, r payout.Request) {
-	t.Helper()
-	require.Contains(t, headersOf(t, r), "_tracer-data")
-	replayer := sdkworker.NewWorkflowReplayer()
-	replayer.RegisterWorkflowWithOptions(workflows.PayoutWorkflow, workflow.RegisterOptions{Name: payout.WorkflowType})
-	description, err := shared.temporal.DescribeWorkflowExecution(testContext(t), payout.WorkflowID(r.PayoutID), "")
-	require.NoError(t, err)
-	execution := workflow.Execution{ID: payout.WorkflowID(r.PayoutID), RunID: description.GetWorkflowExecutionInfo().GetExecution().GetRunId()}
-	require.NoError(t, replayer.ReplayWorkflowExecution(testContext(t), shared.temporal.WorkflowService(), quiet(), client.DefaultNamespace, execution))
+func (s *stack) replaysWithoutTraces(r payout.Request) {
+	s.t.Helper()
+	require.Contains(s.t, headersOf(s.t, r), "_tracer-data")
+	require.NoError(s.t, replayEncrypted(s.t, s.history(r), shared.keyset.keys))
 }
 
 // unreadableTrace is a client's trace context that no worker can read.
@@ -375,11 +371,13 @@ func TestATraceThatCannotBeReadCostsNoPayout(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, stackOptions{noWorker: true})
 	s.tracedWorker(newCollector(t))
-	temporal, err := client.Dial(client.Options{HostPort: shared.address, Logger: quiet(), ContextPropagators: []workflow.ContextPropagator{unreadableTrace{}}})
+	options := temporalOptions(shared.address)
+	options.ContextPropagators = []workflow.ContextPropagator{unreadableTrace{}}
+	temporal, err := client.Dial(options)
 	require.NoError(t, err)
 	defer temporal.Close()
 	r := order(t, pikesim.PresetConfirmed)
-	_, err = starter.New(temporal, starter.Options{TaskQueue: s.taskQueue}).Start(testContext(t), r)
+	_, err = starter.New(temporal, starter.Options{TaskQueue: s.taskQueue, DataConverter: options.DataConverter}).Start(testContext(t), r)
 	require.NoError(t, err)
 	require.NoError(t, temporal.SignalWorkflow(testContext(t), payout.WorkflowID(r.PayoutID), "", payout.SignalReadyToConfirm, payout.Event{}))
 	require.Equal(t, payout.StateSucceeded, s.wait(r).State)
