@@ -96,6 +96,8 @@ type LateEventStatus struct {
 	Resolution *LateResolution `json:"resolution,omitempty"`
 	CheckedAt  time.Time       `json:"checked_at,omitzero"`
 	UpdatedAt  time.Time       `json:"updated_at"`
+	// Actions are what a person can do at this moment.
+	Actions []Action `json:"actions,omitempty"`
 }
 
 // LateResolution is what a person said of the event.

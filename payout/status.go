@@ -38,6 +38,19 @@ func (s State) Final() bool {
 	return s == StateSucceeded || s == StateFailed || s == StateCancelled
 }
 
+// Tone says whether the state is good news.
+func (s State) Tone() Tone {
+	switch s {
+	case StateSucceeded:
+		return Good
+	case StateFailed, StateCancelled:
+		return Bad
+	case StateAwaitingDecision: // for a person
+		return Warning
+	}
+	return Plain
+}
+
 // AttentionReason says why a person should look. Attention is a flag beside the state.
 type AttentionReason string
 
@@ -74,6 +87,29 @@ type Status struct {
 	Transitions     []Transition    `json:"transitions,omitempty"`
 	TransactionInfo json.RawMessage `json:"transaction_info,omitempty"`
 	UpdatedAt       time.Time       `json:"updated_at"`
+
+	// Since is when the payout came into its state.
+	Since time.Time `json:"since,omitzero"`
+	// LastWebhook is the last webhook of the payout's own session that it took, LastStatusRead the last truth read from Pike.
+	LastWebhook    *Webhook    `json:"last_webhook,omitempty"`
+	LastStatusRead *StatusRead `json:"last_status_read,omitempty"`
+	// Actions are what a person can do at this moment.
+	Actions []Action `json:"actions,omitempty"`
+}
+
+// Webhook is what a webhook said, and when the payout took it.
+type Webhook struct {
+	Type          string    `json:"type"`
+	SessionStatus string    `json:"session_status,omitempty"`
+	PayoutStatus  string    `json:"payout_status,omitempty"`
+	At            time.Time `json:"at"`
+}
+
+// StatusRead is what Pike's session/status said, and when it was asked.
+type StatusRead struct {
+	SessionStatus string    `json:"session_status,omitempty"`
+	PayoutStatus  string    `json:"payout_status,omitempty"`
+	At            time.Time `json:"at"`
 }
 
 // Decision values.

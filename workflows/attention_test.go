@@ -170,14 +170,14 @@ func (o *observation) details() string {
 func (o *observation) requireVisible(reason payout.AttentionReason) {
 	o.h.t.Helper()
 	require.Equal(o.h.t, string(reason), o.searchAttribute)
-	require.Contains(o.h.t, o.details(), "| **attention** | "+string(reason)+" since ")
+	require.Contains(o.h.t, o.details(), "| **Attention** | "+string(reason)+" since ")
 }
 
 func (o *observation) requireNothingVisible(status payout.Status) {
 	o.h.t.Helper()
 	require.Empty(o.h.t, attention(status), "it clears itself")
 	require.Empty(o.h.t, o.searchAttribute)
-	require.NotContains(o.h.t, o.details(), "attention")
+	require.NotContains(o.h.t, o.details(), "**Attention**")
 }
 
 func (o *observation) requireCallsUntil(end time.Duration) {

@@ -67,104 +67,87 @@ func attentionText(attention *payout.Attention) string {
 	return string(attention.Reason)
 }
 
-// table is a Markdown table of two columns, which the Web UI shows for a run.
-type table struct{ text strings.Builder }
-
-func newTable(name, value string) *table {
-	t := &table{}
-	t.text.WriteString("| " + name + " | " + cell(value) + " |\n|---|---|\n")
-	return t
+// show makes true what the Web UI shows of the run. It is no command: a query computes it anew.
+func (p *payoutRun) show() {
+	workflow.SetCurrentDetails(p.ctx, markdown(p.status().Facts(clock)))
 }
 
-// row leaves out what is empty.
-func (t *table) row(name, value string) {
-	if value != "" {
-		t.text.WriteString("| **" + name + "** | " + cell(value) + " |\n")
-	}
+// status is what people and callers are told.
+func (p *payoutRun) status() payout.Status {
+	status := p.machine.Status
+	status.Actions = p.machine.actions(p.now())
+	return status
 }
 
-// escape keeps a value inside its cell. Made once: details are written before every decision.
-var escape = strings.NewReplacer("|", `\|`, "\n", " ")
-
-func cell(value string) string { return escape.Replace(value) }
-
-func attentionCell(attention *payout.Attention) string {
-	if attention == nil {
-		return ""
+// actions are those that would be accepted now: each is asked of what decides on it.
+func (m *machine) actions(now time.Time) []payout.Action {
+	var possible []payout.Action
+	if m.checkDecision(payout.DecideRequest{}) == nil {
+		possible = append(possible, payout.ActionConfirm, payout.ActionCancel)
 	}
-	return fmt.Sprintf("%s since %s: %s", attention.Reason, clock(attention.Since), attention.Detail)
+	if m.mayBeCancelled() {
+		possible = append(possible, payout.ActionCancelWorkflow)
+	}
+	if m.checkResolve() == nil {
+		possible = append(possible, resolveActions(m.checkClose(true, now), m.checkClose(false, now))...)
+	}
+	return possible
 }
 
-// details is the table of a payout.
-func (m *machine) details() string {
-	status := m.Status
-	table := newTable("payout", status.PayoutID)
-	row := table.row
-	row("state", string(status.State))
-	row("amount", status.AmountDetails.String())
-	row("session", m.sessionText())
-	row("attention", attentionCell(status.Attention))
-	if status.Decision != nil {
-		row("decision", fmt.Sprintf("%s by %s %s", status.Decision.Value, status.Decision.By, status.Decision.Reason))
+// resolveActions are those of a payout or late event that can be resolved, given why it cannot be closed as paid, or as not paid.
+func resolveActions(asPaid, asNotPaid error) []payout.Action {
+	actions := []payout.Action{payout.ActionRecheck}
+	if asPaid == nil {
+		actions = append(actions, payout.ActionClosePaid)
 	}
-	if status.Error != nil {
-		row("error", status.Error.Code+" "+status.Error.Description)
+	if asNotPaid == nil {
+		actions = append(actions, payout.ActionCloseNotPaid)
 	}
-	if status.Deadline != nil {
-		row("deadline", clock(*status.Deadline))
-	}
-	row("next", status.NextStep)
-	row("you can", m.possibleActions())
-	return table.text.String()
+	return actions
 }
 
-// lateEventDetails is the table of a late event.
-func lateEventDetails(workflowID string, status payout.LateEventStatus) string {
-	table := newTable("late event", status.Event.Type+", "+string(status.Reason))
-	table.row("payout", status.PayoutID)
-	table.row("session", status.Event.SessionID)
-	table.row("attention", attentionCell(status.Attention))
-	table.row("finding", status.Finding)
-	if !status.CheckedAt.IsZero() {
-		table.row("checked", clock(status.CheckedAt))
-	}
-	if status.Resolution != nil {
-		table.row("resolved", fmt.Sprintf("%s by %s: %s (evidence: %s)", status.Resolution.Action, status.Resolution.By, status.Resolution.Reason, status.Resolution.Evidence))
-	}
-	table.row("verdict", string(status.Verdict))
-	if status.Attention != nil {
-		table.row("you can", fmt.Sprintf("`payouts resolve %s --action recheck`, or close_paid, close_not_paid with reason and evidence", workflowID))
-	}
-	return table.text.String()
+// show makes true what the Web UI shows of the run.
+func (l *lateEventRun) show() {
+	workflow.SetCurrentDetails(l.ctx, markdown(l.event.status().Facts(clock)))
 }
 
-func (m *machine) sessionText() string {
-	if m.Session.SessionStatus == "" {
-		return m.Status.SessionID
+func (e *lateEvent) status() payout.LateEventStatus {
+	status := e.Status
+	if e.checkResolve() == nil {
+		status.Actions = resolveActions(e.checkClose(true), e.checkClose(false))
 	}
-	text := fmt.Sprintf("%s (%s", m.Status.SessionID, m.Session.SessionStatus)
-	if m.Session.PayoutStatus != "" {
-		text += fmt.Sprintf(", payout %s %s", m.Session.PikePayoutID, m.Session.PayoutStatus)
-	}
-	return text + ")"
+	return status
 }
 
-func (m *machine) possibleActions() string {
-	status := m.Status
-	if status.State.Final() {
-		return ""
+// markdown is a table of two columns, headed by the first fact.
+func markdown(facts []payout.Fact) string {
+	var text strings.Builder
+	text.Grow(1 << 10)
+	for i, fact := range facts {
+		value := cell(fact.Value)
+		if fact.Tone == payout.Command {
+			value = "`" + fact.Value + "`" // of our own words and an id, nothing to escape
+		}
+		if i == 0 {
+			text.WriteString("| " + fact.Name + " | " + value + " |\n|---|---|\n")
+			continue
+		}
+		text.WriteString("| **" + fact.Name + "** | " + value + " |\n")
 	}
-	var actions []string
-	if m.checkDecision(payout.DecideRequest{Decision: payout.DecisionCancel}) == nil {
-		actions = append(actions, fmt.Sprintf("`payouts confirm %[1]s --by you` or `payouts cancel %[1]s --by you`", status.PayoutID))
+	return text.String()
+}
+
+// maxCell keeps a table short, whatever was said at length.
+const maxCell = 400
+
+// escape keeps a value inside its cell, and from being read as Markdown. Made once: details are written before every decision.
+var escape = strings.NewReplacer("|", `\|`, "`", "\\`", "<", `\<`, "[", `\[`, `\`, `\\`, "\n", " ", "\r", " ")
+
+func cell(value string) string {
+	if len(value) > maxCell {
+		value = strings.ToValidUTF8(value[:maxCell], "") + "…" // the cut may be within a letter
 	}
-	if status.Attention != nil {
-		actions = append(actions, fmt.Sprintf("`payouts resolve %s --action recheck`", status.PayoutID))
-	}
-	if len(actions) == 0 {
-		return "wait"
-	}
-	return strings.Join(actions, "; ")
+	return escape.Replace(value)
 }
 
 func clock(t time.Time) string { return t.UTC().Format(time.DateTime + " MST") }

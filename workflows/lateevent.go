@@ -2,7 +2,6 @@ package workflows
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"time"
 
@@ -63,7 +62,8 @@ type lateEventRun struct {
 }
 
 func (l *lateEventRun) handle() error {
-	err := workflow.SetQueryHandler(l.ctx, payout.QueryStatus, func() (payout.LateEventStatus, error) { return l.event.Status, nil })
+	err := workflow.SetQueryHandlerWithOptions(l.ctx, payout.QueryStatus, func() (payout.LateEventStatus, error) { return l.event.status(), nil },
+		workflow.QueryHandlerOptions{Description: "what the late event says, and how it compares with what is recorded; takes no argument"})
 	if err != nil {
 		return fmt.Errorf("setting the query handler: %w", err)
 	}
@@ -78,6 +78,7 @@ func (l *lateEventRun) handle() error {
 
 // run checks until the event is closed. A cancellation of the workflow ends it as cancelled: nothing depends on it.
 func (l *lateEventRun) run() (payout.LateEventStatus, error) {
+	l.show()
 	for !l.event.closed() {
 		l.check()
 		if err := l.publish(); err != nil {
@@ -189,11 +190,19 @@ func (l *lateEventRun) validateResolve(ctx workflow.Context, request payout.Reso
 	if err := cmp.Or(request.Validate(), payout.CheckWorkflow(request.WorkflowID, workflow.GetInfo(ctx).WorkflowExecution.ID)); err != nil {
 		return refuse(payout.ErrorTypeInvalidResolve, err)
 	}
-	if l.event.closed() {
-		return refuse(payout.ErrorTypeResolveRefused, fmt.Errorf("the late event is closed: %s", l.event.Status.Verdict))
+	if err := l.event.checkResolve(); err != nil {
+		return refuse(payout.ErrorTypeResolveRefused, err)
 	}
-	if l.event.Status.Attention == nil {
-		return refuse(payout.ErrorTypeResolveRefused, errors.New("no attention is raised, there is nothing to resolve"))
+	return nil
+}
+
+// checkResolve says why nothing can be resolved, nil if something can.
+func (e *lateEvent) checkResolve() error {
+	switch {
+	case e.closed():
+		return fmt.Errorf("the late event is closed: %s", e.Status.Verdict)
+	case e.Status.Attention == nil:
+		return errNoAttention
 	}
 	return nil
 }
@@ -204,7 +213,7 @@ func (l *lateEventRun) resolve(ctx workflow.Context, request payout.ResolveReque
 		return payout.LateEventStatus{}, err
 	}
 	if request.Action == payout.ResolveRecheck {
-		return l.event.Status, nil
+		return l.event.status(), nil
 	}
 	if l.checkError != nil && !l.refusedForGood() {
 		return payout.LateEventStatus{}, refuse(payout.ErrorTypeResolveRefused, fmt.Errorf("Pike gave no fresh status to check against: %w", l.checkError))
@@ -212,7 +221,7 @@ func (l *lateEventRun) resolve(ctx workflow.Context, request payout.ResolveReque
 	if err := l.event.close(request, workflow.Now(ctx)); err != nil {
 		return payout.LateEventStatus{}, refuse(payout.ErrorTypeResolveRefused, err)
 	}
-	return l.event.Status, nil
+	return l.event.status(), nil
 }
 
 // refusedForGood: Pike answered, and has no status of this session to give.
@@ -233,14 +242,13 @@ func (l *lateEventRun) freshCheck(ctx workflow.Context) error {
 
 func (e *lateEvent) close(request payout.ResolveRequest, now time.Time) error {
 	status := &e.Status
-	paid := request.Action == payout.ResolveClosePaid
-	bothTrue := status.Returned && !paid // of money that came back
-	switch {
-	case status.Resolution != nil && status.Resolution.Action != request.Action:
+	if status.Resolution != nil && status.Resolution.Action != request.Action {
 		return fmt.Errorf("it has just been closed: %s by %s", status.Resolution.Action, status.Resolution.By)
-	case e.Phase.SaysOpposite(paid) && !bothTrue:
-		return fmt.Errorf("a fresh status says the opposite: session %s is %s, its payout %s", status.Event.SessionID, status.SessionStatus, status.PayoutStatus)
-	case e.closed(): // the check, or somebody else, has just settled it
+	}
+	if err := e.checkClose(request.Action == payout.ResolveClosePaid); err != nil {
+		return err
+	}
+	if e.closed() { // the check, or somebody else, has just settled it
 		return nil
 	}
 	status.Verdict, status.Attention, status.UpdatedAt = payout.LateResolved, nil, now
@@ -249,10 +257,20 @@ func (e *lateEvent) close(request payout.ResolveRequest, now time.Time) error {
 	return nil
 }
 
+// checkClose says why what was read last forbids to close the event as paid, or as not paid; nil if it does not.
+func (e *lateEvent) checkClose(paid bool) error {
+	status := e.Status
+	bothTrue := status.Returned && !paid // of money that came back
+	if e.Phase.SaysOpposite(paid) && !bothTrue {
+		return fmt.Errorf("a fresh status says the opposite: session %s is %s, its payout %s", status.Event.SessionID, status.SessionStatus, status.PayoutStatus)
+	}
+	return nil
+}
+
 // publish makes the search attributes and the details true.
 func (l *lateEventRun) publish() error {
+	l.show()
 	status := l.event.Status
-	workflow.SetCurrentDetails(l.ctx, lateEventDetails(workflow.GetInfo(l.ctx).WorkflowExecution.ID, status))
 	current := workflow.GetTypedSearchAttributes(l.ctx)
 	updates := append(keywordChange(current, sessionKey, status.Event.SessionKeyword()), keywordChange(current, attentionKey, attentionText(status.Attention))...)
 	return upsert(l.ctx, updates)

@@ -351,7 +351,7 @@ func (m *machine) enter(state payout.State, now time.Time, why string) {
 
 // become is enter without a trace in the transitions.
 func (m *machine) become(state payout.State, now time.Time) {
-	m.Status.State = state
+	m.Status.State, m.Status.Since = state, now
 	m.SentAt = time.Time{}
 	m.Gap = time.Duration(m.Policy.PollInterval)
 	m.NextCall = now.Add(m.Gap)

@@ -118,6 +118,7 @@ func (m *machine) confirmFailed(failure activities.Failure, now time.Time) {
 func (m *machine) observe(session activities.Session, now time.Time) {
 	m.answered(now)
 	m.Session, m.ReadAt = session, m.CalledAt
+	m.Status.LastStatusRead = &payout.StatusRead{SessionStatus: session.SessionStatus, PayoutStatus: session.PayoutStatus, At: m.CalledAt}
 	m.Status.PikePayoutID, m.Status.TransactionInfo = session.PikePayoutID, session.TransactionInfo
 	if session.Error != nil {
 		m.Status.Error = session.Error
@@ -247,7 +248,8 @@ func (m *machine) startedAt() time.Time {
 }
 
 // hint takes in a webhook of the payout's session. It moves nothing; it only brings the next status read forward (design §4.2).
-func (m *machine) hint(event payout.Event) {
+func (m *machine) hint(event payout.Event, now time.Time) {
+	m.Status.LastWebhook = &payout.Webhook{Type: event.Type, SessionStatus: event.SessionStatus, PayoutStatus: event.PayoutStatus, At: now}
 	m.Hinted = true
 	m.ReadyHinted = m.ReadyHinted || event.Type == payout.SignalReadyToConfirm
 	if event.Type == payout.SignalPaymentFinished && (event.PayoutStatus == activities.PayoutSucceeded || event.PayoutStatus == activities.PayoutFailed) {
@@ -319,10 +321,12 @@ func (m *machine) checkResolve() error {
 	case m.Status.State.Final():
 		return fmt.Errorf("the payout has ended: %s", m.Status.State)
 	case m.Status.Attention == nil:
-		return errors.New("no attention is raised, there is nothing to resolve")
+		return errNoAttention
 	}
 	return nil
 }
+
+var errNoAttention = errors.New("no attention is raised, there is nothing to resolve")
 
 // recheck asks for a status read before anything else; without a session, for the next attempt to get one.
 func (m *machine) recheck(now time.Time) {
@@ -341,12 +345,8 @@ func (m *machine) close(request payout.ResolveRequest, now time.Time) error {
 		}
 		return fmt.Errorf("Pike has just settled it: %s", m.Status.State)
 	}
-	phase := m.Session.Phase
-	if phase.SaysOpposite(paid) || m.Status.SessionID == "" {
-		return fmt.Errorf("a fresh status says the opposite: session %q is %q, its payout %q", m.Status.SessionID, m.Session.SessionStatus, m.Session.PayoutStatus)
-	}
-	if !paid && phase.Cancellable() && m.ConfirmMayLive && now.Before(m.ConfirmSentAt.Add(settleDelay)) {
-		return fmt.Errorf("a confirm may be in flight until %s; try again then", clock(m.ConfirmSentAt.Add(settleDelay)))
+	if err := m.checkClose(paid, now); err != nil {
+		return err
 	}
 	state := payout.StateFailed
 	switch {
@@ -360,24 +360,45 @@ func (m *machine) close(request payout.ResolveRequest, now time.Time) error {
 	return nil
 }
 
+// checkClose says why what was read last forbids to close the payout as paid, or as not paid; nil if it does not.
+func (m *machine) checkClose(paid bool, now time.Time) error {
+	phase := m.Session.Phase
+	switch {
+	case m.raised(payout.AttentionPikeUnreachable, payout.AttentionConfigRefused):
+		return errors.New("Pike gives no fresh status to check against")
+	case phase.SaysOpposite(paid) || m.Status.SessionID == "":
+		return fmt.Errorf("a fresh status says the opposite: session %q is %q, its payout %q", m.Status.SessionID, m.Session.SessionStatus, m.Session.PayoutStatus)
+	case !paid && phase.Cancellable() && m.ConfirmMayLive && now.Before(m.ConfirmSentAt.Add(settleDelay)):
+		return fmt.Errorf("a confirm may be in flight until %s; try again then", clock(m.ConfirmSentAt.Add(settleDelay)))
+	}
+	return nil
+}
+
 // errTooLate refuses a cancellation after the one-way door.
 var errTooLate = errors.New("cancellation refused: the confirm is under way")
 
 // cancelRequested takes in a Temporal cancellation. After confirm it is recorded as refused.
 func (m *machine) cancelRequested(now time.Time) error {
-	switch m.Status.State {
-	case payout.StateCreating, payout.StateStarting, payout.StateAwaitingReady, payout.StateAwaitingDecision:
-		m.decide(payout.DecisionCancel, byCancellation, "", now)
-	case payout.StateConfirming, payout.StateAwaitingResult:
-		if m.Status.State == payout.StateAwaitingResult && !m.ConfirmMayLive {
-			m.decide(payout.DecisionCancel, byCancellation, "", now)
-			return nil
-		}
+	switch {
+	case m.Status.State.Final() || m.Status.State == payout.StateCancelling:
+		return nil
+	case m.confirmUnderWay():
 		m.CancelAsked = true
 		m.note(m.Status.State, now, errTooLate.Error())
 		return errTooLate
 	}
+	m.decide(payout.DecisionCancel, byCancellation, "", now)
 	return nil
+}
+
+// confirmUnderWay: the one-way door is behind the payout.
+func (m *machine) confirmUnderWay() bool {
+	return m.Status.State == payout.StateConfirming || m.Status.State == payout.StateAwaitingResult && m.ConfirmMayLive
+}
+
+// mayBeCancelled: a Temporal cancellation, of which a run gets only one, would change something.
+func (m *machine) mayBeCancelled() bool {
+	return !m.Status.State.Final() && !m.cancelDecided() && !m.confirmUnderWay() && !m.CancelAsked
 }
 
 // attentionRank orders the reasons: only one is shown, the gravest.
@@ -396,9 +417,13 @@ func (m *machine) raise(reason payout.AttentionReason, detail string, now time.T
 }
 
 func (m *machine) clear(reasons ...payout.AttentionReason) {
-	if m.Status.Attention != nil && slices.Contains(reasons, m.Status.Attention.Reason) {
+	if m.raised(reasons...) {
 		m.Status.Attention = nil
 	}
+}
+
+func (m *machine) raised(reasons ...payout.AttentionReason) bool {
+	return m.Status.Attention != nil && slices.Contains(reasons, m.Status.Attention.Reason)
 }
 
 // answered: Pike spoke to us.

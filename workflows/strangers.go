@@ -25,7 +25,7 @@ func (p *payoutRun) sortStrangers() {
 	for _, event := range strangers {
 		switch {
 		case event.SessionID == p.machine.Status.SessionID:
-			p.machine.hint(event)
+			p.machine.hint(event, p.now())
 		case p.strangersKept < maxStrangers:
 			p.strangersKept++
 			p.keepLate(event, payout.LateOtherSession)

@@ -13,21 +13,32 @@ import (
 
 const resolveDescription = `attention: {"action": "recheck"|"close_paid"|"close_not_paid", "by": "<who>", "reason": "<why>", "evidence": "<where from>"}`
 
-// handleUpdates registers what people can do to a payout.
-func (p *payoutRun) handleUpdates() error {
-	err := workflow.SetUpdateHandlerWithOptions(p.ctx, payout.UpdateDecide, p.decide, workflow.UpdateHandlerOptions{
+// signalDescription is for the Web UI, which offers to send one by hand.
+const signalDescription = `hint that Pike's session has changed, from the webhook gateway; only makes the payout read its status: {"session_id": "ps_…"}`
+
+// handle registers what others can ask of a payout and do to it. What stands in a description is the JSON that the Web UI asks for.
+func (p *payoutRun) handle() error {
+	for _, name := range signalNames { // the description is that of the first who asks for the channel
+		workflow.GetSignalChannelWithOptions(p.ctx, name, workflow.SignalChannelOptions{Description: signalDescription})
+	}
+	err := workflow.SetQueryHandlerWithOptions(p.ctx, payout.QueryStatus, func() (payout.Status, error) { return p.status(), nil },
+		workflow.QueryHandlerOptions{Description: "where the payout stands, what happens next and what can be done; takes no argument"})
+	if err != nil {
+		return fmt.Errorf("setting the query handler: %w", err)
+	}
+	err = workflow.SetUpdateHandlerWithOptions(p.ctx, payout.UpdateDecide, p.decide, workflow.UpdateHandlerOptions{
 		Description: `confirm or cancel: {"decision": "confirm"|"cancel", "by": "<who>", "reason": "<why>"}`,
 		Validator:   p.validateDecide,
 	})
 	if err != nil {
-		return fmt.Errorf("%s: %w", payout.UpdateDecide, err)
+		return fmt.Errorf("setting the update handler of %s: %w", payout.UpdateDecide, err)
 	}
 	err = workflow.SetUpdateHandlerWithOptions(p.ctx, payout.UpdateResolve, p.resolve, workflow.UpdateHandlerOptions{
 		Description: resolveDescription,
 		Validator:   p.validateResolve,
 	})
 	if err != nil {
-		return fmt.Errorf("%s: %w", payout.UpdateResolve, err)
+		return fmt.Errorf("setting the update handler of %s: %w", payout.UpdateResolve, err)
 	}
 	return nil
 }
@@ -45,7 +56,7 @@ func (p *payoutRun) validateDecide(ctx workflow.Context, request payout.DecideRe
 func (p *payoutRun) decide(_ workflow.Context, request payout.DecideRequest) (payout.Status, error) {
 	p.machine.decideBy(request, p.now())
 	p.wake()
-	return p.machine.Status, nil
+	return p.status(), nil
 }
 
 func (p *payoutRun) validateResolve(ctx workflow.Context, request payout.ResolveRequest) error {
@@ -67,7 +78,7 @@ func (p *payoutRun) resolve(ctx workflow.Context, request payout.ResolveRequest)
 		return payout.Status{}, err
 	}
 	if request.Action == payout.ResolveRecheck {
-		return p.machine.Status, nil
+		return p.status(), nil
 	}
 	if p.readError != nil {
 		return payout.Status{}, refuse(payout.ErrorTypeResolveRefused, fmt.Errorf("Pike gave no fresh status to check against: %w", p.readError))
@@ -79,7 +90,7 @@ func (p *payoutRun) resolve(ctx workflow.Context, request payout.ResolveRequest)
 		return payout.Status{}, refuse(payout.ErrorTypeResolveRefused, err)
 	}
 	p.wake()
-	return p.machine.Status, nil
+	return p.status(), nil
 }
 
 // freshRead waits for the end of a status read that begins after now. Without a session there is nothing to read.

@@ -91,11 +91,8 @@ func setUp(ctx workflow.Context, rawRequest json.RawMessage, continued *machine)
 		origin: activities.Run{OriginalRunID: originalRunID(workflow.GetInfo(ctx))},
 		log:    workflow.GetLogger(ctx),
 	}
-	if err := workflow.SetQueryHandler(ctx, payout.QueryStatus, func() (payout.Status, error) { return p.machine.Status, nil }); err != nil {
-		return nil, fmt.Errorf("setting the query handler: %w", err)
-	}
-	if err := p.handleUpdates(); err != nil {
-		return nil, fmt.Errorf("setting the update handlers: %w", err)
+	if err := p.handle(); err != nil {
+		return nil, err
 	}
 	workflow.GoNamed(p.ctx, "record-signals", p.recordSignals)
 	workflow.GoNamed(p.ctx, "record-cancellation", func(own workflow.Context) { p.recordCancellation(own, ctx.Done()) })
@@ -141,7 +138,7 @@ func (p *payoutRun) run() (payout.Status, error) {
 		p.sortStrangers()
 		next := p.machine.next(workflow.Now(p.ctx))
 		p.countMoves()
-		workflow.SetCurrentDetails(p.ctx, p.machine.details())
+		p.show()
 		switch next.do {
 		case finish:
 			return p.finish()
@@ -177,6 +174,7 @@ func (p *payoutRun) finish() (payout.Status, error) {
 		return payout.Status{}, fmt.Errorf("waiting for update handlers: %w", err)
 	}
 	p.keepLateEvents()
+	p.show()
 	p.measureEnd()
 	p.sessionLog().Info("payout ended", "state", p.machine.Status.State)
 	return p.machine.Status, nil
@@ -327,7 +325,13 @@ func (p *payoutRun) summary() string { return p.request.AmountDetails.String() }
 
 func (p *payoutRun) now() time.Time { return workflow.Now(p.ctx) }
 
-func (p *payoutRun) wake() { p.woken = true }
+// wake has the machine asked again. While a call is under way that comes later: until then what was woken for is shown at least.
+func (p *payoutRun) wake() {
+	p.woken = true
+	if p.calling {
+		p.show()
+	}
+}
 
 // sessionLog is the log with the payout's session, once there is one.
 func (p *payoutRun) sessionLog() log.Logger {
@@ -358,7 +362,7 @@ func (p *payoutRun) recordEvent(event payout.Event) {
 		p.sessionLog().Warn("webhook without a session ignored", "type", event.Type)
 		return
 	case p.machine.Status.SessionID:
-		p.machine.hint(event)
+		p.machine.hint(event, p.now())
 	default:
 		p.strangers = append(p.strangers, event)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	enumspb "go.temporal.io/api/enums/v1"
 
 	"pikepayouts/payout"
 	"pikepayouts/starter"
@@ -95,11 +96,21 @@ func listText(p palette, found []starter.Summary) string {
 	rows := [][]string{titles}
 	for _, s := range found {
 		rows = append(rows, []string{
-			cmp.Or(s.LateEvent, s.PayoutID), dash(p.state(s.State)), amountText(s), p.paint(yellow, dash(string(s.Attention))), dash(clean(s.SessionID)),
-			at(s.StartedAt), strings.ToLower(s.Status),
+			cmp.Or(s.LateEvent, s.PayoutID), dash(p.state(s.State)), amountText(s), p.tone(s.Attention.Tone(), dash(string(s.Attention))), dash(clean(s.SessionID)),
+			at(s.StartedAt), runText(p, s.Status),
 		})
 	}
 	return table(rows)
+}
+
+// runText: a run that is neither running nor completed has no result, and what became of its money is not known here.
+func runText(p palette, status string) string {
+	tone := payout.Bad
+	switch status {
+	case enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING.String(), enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED.String():
+		tone = payout.Plain
+	}
+	return p.tone(tone, strings.ToLower(status))
 }
 
 // amountText: a late event has no amount of its own.

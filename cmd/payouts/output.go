@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -110,14 +110,16 @@ const (
 	green  = "32"
 	yellow = "33"
 	red    = "31"
+	cyan   = "36"
 	bold   = "1"
 	dim    = "2"
 )
 
-// palette follows the NO_COLOR convention (no-color.org).
+// palette follows the NO_COLOR convention (no-color.org), and spares a terminal that knows no colours.
 func (a *app) palette() palette {
-	_, plain := a.lookuper.Lookup("NO_COLOR")
-	return palette{on: isTerminal(a.stdout) && !plain}
+	noColour, _ := a.lookuper.Lookup("NO_COLOR")
+	terminal, _ := a.lookuper.Lookup("TERM")
+	return palette{on: isTerminal(a.stdout) && noColour == "" && terminal != "dumb"}
 }
 
 func (p palette) paint(colour, text string) string {
@@ -127,15 +129,22 @@ func (p palette) paint(colour, text string) string {
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }
 
-func (p palette) state(state payout.State) string {
-	switch {
-	case state == payout.StateSucceeded:
-		return p.paint(green, string(state))
-	case state.Final():
-		return p.paint(red, string(state))
+// tone colours what is good or bad news, or for a person to look at.
+func (p palette) tone(tone payout.Tone, text string) string {
+	switch tone {
+	case payout.Good:
+		return p.paint(green, text)
+	case payout.Warning:
+		return p.paint(yellow, text)
+	case payout.Bad:
+		return p.paint(red, text)
+	case payout.Command:
+		return p.paint(cyan, text)
 	}
-	return string(state)
+	return text
 }
+
+func (p palette) state(state payout.State) string { return p.tone(state.Tone(), string(state)) }
 
 // table aligns rows by their columns. Colour codes have no width.
 func table(rows [][]string) string {
@@ -184,49 +193,21 @@ func clean(text string) string {
 
 func at(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") } //nolint:gosmopolitan // a person reads it
 
-// printStatus shows a status to people: facts, then the transitions.
-func printStatus(p *printer, status payout.Status, now time.Time) {
-	paint := p.palette.paint
-	p.fact("Payout", paint(bold, status.PayoutID))
-	p.fact("State", p.palette.state(status.State))
-	p.fact("Amount", status.AmountDetails.String())
-	p.fact("Session", clean(status.SessionID))
-	p.fact("Pike payout", clean(status.PikePayoutID))
-	if d := status.Decision; d != nil {
-		p.fact("Decision", clean(join(d.Value+" by "+d.By+" at "+at(d.At), d.Reason)))
-	}
-	if a := status.Attention; a != nil {
-		p.fact("Attention", paint(yellow, clean(join(string(a.Reason)+" since "+at(a.Since), a.Detail))))
-	}
-	if e := status.Error; e != nil {
-		p.fact("Error", paint(red, clean(join(e.Code, e.Description))))
-	}
-	if status.Deadline != nil {
-		p.fact("Deadline", at(*status.Deadline)+" ("+distance(status.Deadline.Sub(now))+")")
-	}
-	p.fact("Next", clean(status.NextStep))
-	p.fact("Transaction", clean(string(status.TransactionInfo)))
-	if len(status.Transitions) > 0 {
-		p.block("\n" + transitionsText(p.palette, status.Transitions))
+// printFacts shows what the Web UI shows too. The first one names what they are of.
+func printFacts(p *printer, facts []payout.Fact) {
+	for i, fact := range facts {
+		value := p.palette.tone(fact.Tone, clean(fact.Value))
+		if i == 0 {
+			value = p.palette.paint(bold, value)
+		}
+		p.fact(fact.Name, value)
 	}
 }
 
-// printLateEvent shows a late event to people.
-func printLateEvent(p *printer, status payout.LateEventStatus) {
-	paint := p.palette.paint
-	p.fact("Late event", paint(bold, clean(join(status.Event.Type, string(status.Reason)))))
-	p.fact("Verdict", paint(green, string(status.Verdict)))
-	p.fact("Payout", clean(status.PayoutID))
-	p.fact("Recorded as", p.palette.state(status.Recorded))
-	p.fact("Session", clean(join(status.Event.SessionID, status.SessionStatus)))
-	p.fact("Pike payout", clean(join(status.Event.PikePayoutID, status.PayoutStatus)))
-	p.fact("Received", at(status.Event.ReceivedAt))
-	if a := status.Attention; a != nil {
-		p.fact("Attention", paint(yellow, string(a.Reason)+" since "+at(a.Since)))
-	}
-	p.fact("Finding", clean(status.Finding))
-	if r := status.Resolution; r != nil {
-		p.fact("Resolved", clean(join(r.Action+" by "+r.By+" at "+at(r.At), r.Reason, r.Evidence)))
+func printStatus(p *printer, status payout.Status, now time.Time) {
+	printFacts(p, status.Facts(atFrom(now)))
+	if len(status.Transitions) > 0 {
+		p.block("\n" + transitionsText(p.palette, status.Transitions))
 	}
 }
 
@@ -243,13 +224,25 @@ func transitionsText(p palette, transitions []payout.Transition) string {
 	return table(rows)
 }
 
-func join(parts ...string) string {
-	return strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), ": ")
+// atFrom writes times as people compare them with now.
+func atFrom(now time.Time) func(time.Time) string {
+	return func(t time.Time) string { return at(t) + " (" + distance(t.Sub(now)) + ")" }
 }
 
 func distance(d time.Duration) string {
 	if d < 0 {
-		return (-d).Round(time.Second).String() + " ago"
+		return roughly(-d) + " ago"
 	}
-	return "in " + d.Round(time.Second).String()
+	return "in " + roughly(d)
+}
+
+func roughly(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d < time.Hour:
+		return d.Round(time.Second).String()
+	case d < 2*day:
+		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	}
+	return strconv.Itoa(int(d/day)) + " days"
 }

@@ -12,8 +12,8 @@ func (a *app) statusCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "status ID",
 		Short: "Show where a payout or a late event stands",
-		Long: `Show where a payout stands, and how it came there; or a late event, by the id that payouts list shows:
-a webhook that no open payout took. Running ones need a worker to answer; ended ones do not.
+		Long: `Show where a payout stands and how it came there, what happens next, and what you can do; or a late event,
+by the id that payouts list shows: a webhook that no open payout took. Running ones need a worker to answer; ended ones do not.
 
 ` + callerHelp,
 		Example: `  payouts status inv-1042
@@ -41,10 +41,15 @@ a webhook that no open payout took. Running ones need a worker to answer; ended 
 	return command
 }
 
+// writeStatus shows a status: facts, then the transitions.
 func (a *app) writeStatus(status payout.Status, format outputFormat) error {
 	return a.print(format, status, func(p *printer) { printStatus(p, status, time.Now()) })
 }
 
+func (a *app) writeFacts(status payout.Status, format outputFormat) error {
+	return a.print(format, status, func(p *printer) { printFacts(p, status.Facts(atFrom(time.Now()))) })
+}
+
 func (a *app) writeLateEvent(status payout.LateEventStatus, format outputFormat) error {
-	return a.print(format, status, func(p *printer) { printLateEvent(p, status) })
+	return a.print(format, status, func(p *printer) { printFacts(p, status.Facts(atFrom(time.Now()))) })
 }

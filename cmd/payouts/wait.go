@@ -57,11 +57,11 @@ func (a *app) wait(ctx context.Context, p payouts, payoutID string, format outpu
 	if err != nil {
 		return stillRunning(ctx, payoutID, err)
 	}
-	shown := status
+	show := a.writeStatus
 	if live {
-		shown.Transitions = nil // they stand above
+		show = a.writeFacts // the transitions stand above
 	}
-	if err := a.writeStatus(shown, format); err != nil {
+	if err := show(status, format); err != nil {
 		return err
 	}
 	if status.State != payout.StateSucceeded {
