@@ -1,7 +1,5 @@
 package payout
 
-import "fmt"
-
 // Action is something that a person can do to a payout or a late event.
 type Action string
 
@@ -25,13 +23,13 @@ func Actions() []Action {
 func (a Action) Command(id string) string {
 	switch a {
 	case ActionConfirm:
-		return fmt.Sprintf("payouts confirm %s --by YOU", id)
+		return "payouts confirm " + id + " --by YOU"
 	case ActionCancel:
-		return fmt.Sprintf("payouts cancel %s --by YOU --reason WHY", id)
+		return "payouts cancel " + id + " --by YOU --reason WHY"
 	case ActionRecheck:
-		return fmt.Sprintf("payouts resolve %s --action %s --by YOU", id, a)
+		return "payouts resolve " + id + " --action recheck --by YOU"
 	case ActionClosePaid, ActionCloseNotPaid:
-		return fmt.Sprintf("payouts resolve %s --action %s --by YOU --reason WHY --evidence WHERE_FROM", id, a)
+		return "payouts resolve " + id + " --action " + string(a) + " --by YOU --reason WHY --evidence WHERE_FROM"
 	case ActionCancelWorkflow:
 		return "temporal workflow cancel --workflow-id " + WorkflowID(id)
 	}

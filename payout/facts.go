@@ -31,7 +31,7 @@ const (
 // Facts says where the payout stands, what happens next and what can be done.
 // The first one names the payout. Clock writes a time for who reads it.
 func (s Status) Facts(clock func(time.Time) string) []Fact {
-	f := facts{clock: clock}
+	f := newFacts(clock)
 	f.add("Payout", s.PayoutID)
 	f.say("State", string(s.State), s.State.Tone())
 	if s.State.Final() {
@@ -44,7 +44,7 @@ func (s Status) Facts(clock func(time.Time) string) []Fact {
 	f.add("Session", s.SessionID)
 	f.add("Pike payout", s.PikePayoutID)
 	if d := s.Decision; d != nil {
-		f.add("Decision", withDetail(fmt.Sprintf("%s by %s, %s", d.Value, d.By, clock(d.At)), d.Reason))
+		f.add("Decision", withDetail(d.Value+" by "+d.By+", "+clock(d.At), d.Reason))
 	}
 	f.attention(s.Attention)
 	if e := s.Error; e != nil {
@@ -122,7 +122,7 @@ func (s Status) next() string {
 // Facts says what the late event is, how it compares with the record and what
 // can be done about it. The first one names the event.
 func (s LateEventStatus) Facts(clock func(time.Time) string) []Fact {
-	f := facts{clock: clock}
+	f := newFacts(clock)
 	f.add("Late event", withDetail(cmp.Or(s.Event.Type, "webhook"), string(s.Reason)))
 	f.say("Verdict", cmp.Or(string(s.Verdict), "open"), s.tone())
 	f.add("Payout", s.PayoutID)
@@ -165,6 +165,10 @@ func (s LateEventStatus) next() string {
 type facts struct {
 	clock func(time.Time) string
 	list  []Fact
+}
+
+func newFacts(clock func(time.Time) string) *facts {
+	return &facts{clock: clock, list: make([]Fact, 0, 24)} // more than most payouts have
 }
 
 func (f *facts) add(name, value string) { f.say(name, value, Plain) }

@@ -119,20 +119,24 @@ func (e *lateEvent) status() payout.LateEventStatus {
 	return status
 }
 
-// markdown is a table of two columns, headed by the first fact.
+// markdown is a table of two columns, headed by the first fact. It is made before every decision.
 func markdown(facts []payout.Fact) string {
 	var text strings.Builder
-	text.Grow(1 << 10)
+	text.Grow(2 << 10)
+	write := func(parts ...string) {
+		for _, part := range parts {
+			text.WriteString(part)
+		}
+	}
 	for i, fact := range facts {
-		value := cell(fact.Value)
-		if fact.Tone == payout.Command {
-			value = "`" + fact.Value + "`" // of our own words and an id, nothing to escape
+		switch {
+		case i == 0:
+			write("| ", fact.Name, " | ", cell(fact.Value), " |\n|---|---|\n")
+		case fact.Tone == payout.Command: // of our own words and an id: nothing to escape
+			write("| **", fact.Name, "** | `", fact.Value, "` |\n")
+		default:
+			write("| **", fact.Name, "** | ", cell(fact.Value), " |\n")
 		}
-		if i == 0 {
-			text.WriteString("| " + fact.Name + " | " + value + " |\n|---|---|\n")
-			continue
-		}
-		text.WriteString("| **" + fact.Name + "** | " + value + " |\n")
 	}
 	return text.String()
 }
