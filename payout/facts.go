@@ -51,24 +51,31 @@ func (s Status) Facts(clock func(time.Time) string) []Fact {
 		f.say("Error", withDetail(e.Code, e.Description), Bad)
 	}
 	if s.Deadline != nil {
-		f.add("Deadline", clock(*s.Deadline)+deadlineText[s.State])
+		f.add("Deadline", phrase(clock(*s.Deadline), s.deadlineText()))
 	}
 	f.add("Last webhook", s.webhookText(clock))
 	f.add("Last status read", s.statusReadText(clock))
 	f.add("Transaction", string(s.TransactionInfo))
 	f.add("Next", s.next())
+	if !s.State.Final() && len(s.Actions) == 0 {
+		f.add("You can", "wait, it goes on by itself")
+	}
 	f.actions(s.PayoutID, s.Actions)
 	return f.list
 }
 
-// deadlineText says what happens when the deadline of a state passes.
-var deadlineText = map[State]string{
-	StateStarting:         ", then the payout is cancelled",
-	StateAwaitingReady:    ", then the payout is cancelled",
-	StateAwaitingDecision: ", then the payout is cancelled",
-	StateConfirming:       ", no confirm is sent later",
-	StateAwaitingResult:   ", then attention is raised",
-	StateCancelling:       ", then attention is raised",
+// deadlineText says what happens when the deadline passes.
+func (s Status) deadlineText() string {
+	switch s.State {
+	case StateConfirming:
+		return "no confirm is sent later"
+	case StateAwaitingResult, StateCancelling:
+		if s.Attention != nil {
+			return ""
+		}
+		return "then attention is raised"
+	}
+	return "then the payout is cancelled"
 }
 
 func (s Status) endText(clock func(time.Time) string) string {

@@ -160,11 +160,17 @@ func observe(h *harness) *observation {
 // details is what the Web UI shows for the run.
 func (o *observation) details() string {
 	o.h.t.Helper()
-	value, err := o.h.env.QueryWorkflow("__temporal_workflow_metadata")
-	require.NoError(o.h.t, err)
-	var metadata sdkpb.WorkflowMetadata
-	require.NoError(o.h.t, value.Get(&metadata))
-	return metadata.GetCurrentDetails()
+	return o.h.metadata().GetCurrentDetails()
+}
+
+// metadata is what the Web UI asks of a run.
+func (h *harness) metadata() *sdkpb.WorkflowMetadata {
+	h.t.Helper()
+	value, err := h.env.QueryWorkflow("__temporal_workflow_metadata")
+	require.NoError(h.t, err)
+	metadata := &sdkpb.WorkflowMetadata{}
+	require.NoError(h.t, value.Get(metadata))
+	return metadata
 }
 
 func (o *observation) requireVisible(reason payout.AttentionReason) {

@@ -300,7 +300,7 @@ func (m *machine) decideBy(request payout.DecideRequest, now time.Time) {
 	if request.Decision == payout.DecisionConfirm {
 		m.ApprovedBy = append(m.ApprovedBy, request.By)
 		if missing := m.Policy.Approvals - len(m.ApprovedBy); missing > 0 {
-			m.Status.NextStep = fmt.Sprintf("%d more confirmation(s) needed; confirmed by %v", missing, m.ApprovedBy)
+			m.Status.NextStep = fmt.Sprintf("%d more confirmation(s) needed; confirmed by %s", missing, strings.Join(m.ApprovedBy, ", "))
 			return
 		}
 	}
