@@ -16,8 +16,8 @@ import (
 	"pikepayouts/payout"
 )
 
-// TestEveryStepHasASummary walks the recorded histories, which the code of today
-// replays to the letter: each activity, timer and child says what it is for, and none names a card or a person.
+// TestEveryStepHasASummary walks the recorded histories: each activity and timer
+// says what it is for, and none names a card or a person. TestChaosInMemory asks the same of the code of today.
 func TestEveryStepHasASummary(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join("testdata", "histories", "*.json"))
 	require.NoError(t, err)

@@ -306,7 +306,10 @@ func testStatus() payout.Status {
 		Decision:      &payout.Decision{Value: payout.DecisionConfirm, By: "ann", Reason: "checked\x1b[2J", At: noon},
 		Attention:     &payout.Attention{Reason: payout.AttentionResultOverdue, Since: noon, Detail: "no final state"},
 		Error:         &payout.Error{Code: "declined", Description: "limit"},
-		Deadline:      &deadline, NextStep: "ask Pike again",
+		Deadline:      &deadline, NextStep: "ask Pike again", Since: noon.Add(time.Second),
+		LastWebhook:    &payout.Webhook{Type: payout.SignalReadyToConfirm, SessionStatus: "in_progress", PayoutStatus: "pending", At: noon},
+		LastStatusRead: &payout.StatusRead{SessionStatus: "in_progress", At: noon.Add(time.Second)},
+		Actions:        []payout.Action{payout.ActionRecheck, payout.ActionClosePaid},
 		Transitions: []payout.Transition{
 			{State: payout.StateCreating, At: noon, Why: "started"},
 			{State: payout.StateAwaitingResult, At: noon.Add(time.Second), Why: "confirm accepted"},
@@ -318,20 +321,63 @@ func TestStatusText(t *testing.T) {
 	status := testStatus()
 	p := printer{}
 	printStatus(&p, status, status.Deadline.Add(-time.Minute))
-	require.Equal(t, `Payout       inv-1
-State        awaiting_result
-Amount       100.00 EUR
-Session      ps_1
-Pike payout  po_1
-Decision     confirm by ann at 2026-03-04 12:00:00: checked [2J
-Attention    result_overdue since 2026-03-04 12:00:00: no final state
-Error        declined: limit
-Deadline     2026-03-04 12:45:00 (in 1m0s)
-Next         ask Pike again
+	require.Equal(t, `Payout            inv-1
+State             awaiting_result
+Since             2026-03-04 12:00:01 (43m59s ago)
+Amount            100.00 EUR
+Session           ps_1
+Pike payout       po_1
+Decision          confirm by ann, 2026-03-04 12:00:00 (44m0s ago): checked [2J
+Attention         result_overdue since 2026-03-04 12:00:00 (44m0s ago): no final state
+It means          Pike has the confirm or the cancel, and has not reported a final result in time.
+It asks you to    Look the session up at Pike or ask its support; the payout keeps asking by itself, and the money may still move.
+Error             declined: limit
+Deadline          2026-03-04 12:45:00 (in 1m0s)
+Last webhook      ready_to_confirm, session in_progress, payout pending, 2026-03-04 12:00:00 (44m0s ago)
+Last status read  session in_progress, 2026-03-04 12:00:01 (43m59s ago)
+Next              ask Pike again
+You can           payouts resolve inv-1 --action recheck --by YOU
+or                payouts resolve inv-1 --action close_paid --by YOU --reason WHY --evidence WHERE_FROM
 
 2026-03-04 12:00:00  creating           started
 2026-03-04 12:00:01  awaiting_result    confirm accepted
 `, p.text())
+}
+
+func TestDistances(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "in 0s", time.Minute + 400*time.Millisecond: "in 1m0s", -59 * time.Second: "59s ago", 90*time.Minute + time.Second: "in 1h30m",
+		-47 * time.Hour: "47h0m ago", -48 * time.Hour: "2 days ago", 80 * time.Hour: "in 3 days",
+	} {
+		require.Equal(t, want, distance(d))
+	}
+}
+
+// TestEveryCommandThatIsOfferedWorks as it is written, once what is in capitals is filled in.
+func TestEveryCommandThatIsOfferedWorks(t *testing.T) {
+	fill := strings.NewReplacer("YOU", "ann", "WHY", "settled", "WHERE_FROM", "ticket-17")
+	late := payout.LateEventWorkflowID(payout.Event{ID: strings.Repeat("ab", 32), SessionID: "ps_1"})
+	for _, action := range payout.Actions() {
+		if action == payout.ActionCancelWorkflow {
+			continue // Temporal's own command
+		}
+		for _, id := range []string{"inv-1", late} {
+			decides := action == payout.ActionConfirm || action == payout.ActionCancel
+			if decides && id == late {
+				continue
+			}
+			fake := &fakePayouts{}
+			words := strings.Fields(fill.Replace(action.Command(id)))
+			require.Equal(t, "payouts", words[0])
+			got := runFake(t, fake, "", words[1:]...)
+			require.Equal(t, exitDone, got.code, "%s: %s", action.Command(id), got.stderr)
+			if decides {
+				require.Equal(t, []string{string(action), "ann"}, []string{fake.decision, fake.by})
+			} else {
+				require.Equal(t, []string{string(action), "ann"}, []string{fake.resolve.Action, fake.resolve.By})
+			}
+		}
+	}
 }
 
 func TestStatusJSON(t *testing.T) {
@@ -489,7 +535,7 @@ func TestLateEvents(t *testing.T) {
 		summaries: []starter.Summary{{LateEvent: id, Attention: payout.AttentionLateEvent, SessionID: "ps_1", Status: "Running"}},
 		late: payout.LateEventStatus{
 			LateEvent: payout.LateEvent{Reason: payout.LateNoOpenPayout, PayoutID: "inv-1", Event: event},
-			Recorded:  payout.StateFailed, SessionStatus: "accepted", Finding: "PAID at Pike",
+			Recorded:  payout.StateFailed, SessionStatus: "accepted", CheckedAt: time.Now(), Finding: "PAID at Pike",
 			Attention: &payout.Attention{Reason: payout.AttentionLateEvent},
 		},
 	}
@@ -499,7 +545,7 @@ func TestLateEvents(t *testing.T) {
 	shown := runFake(t, fake, "", "status", id)
 	require.Equal(t, 0, shown.code)
 	require.Equal(t, id, fake.lateID)
-	for _, want := range []string{"payment_finished: no_open_payout", "inv-1", "failed", "ps_1: accepted", "late_event since", "PAID at Pike"} {
+	for _, want := range []string{"payment_finished: no_open_payout", "inv-1", "failed", "ps_1", "session accepted", "late_event since", "PAID at Pike"} {
 		require.Contains(t, shown.stdout, want)
 	}
 
