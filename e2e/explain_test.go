@@ -12,6 +12,7 @@ import (
 	sdkpb "go.temporal.io/api/sdk/v1"
 
 	"pikepayouts/payout"
+	"pikepayouts/pike"
 	"pikepayouts/pikesim"
 )
 
@@ -91,6 +92,25 @@ func TestTemporalsOwnCancellationIsOfferedAsItWorks(t *testing.T) {
 	command := payout.ActionCancelWorkflow.Command(r.PayoutID)
 	require.Contains(t, details(t, payout.WorkflowID(r.PayoutID)), [2]string{"or", command})
 	temporalCLI(t, strings.Fields(command)[1:]...)
+	require.Equal(t, payout.StateCancelled, s.wait(r).State)
+}
+
+// TestWhatArrivesDuringACallIsShownAtOnce: a call may wait long for a worker that takes activities.
+func TestWhatArrivesDuringACallIsShownAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, stackOptions{noWorker: true})
+	r := order(t, pikesim.PresetConfirmed, manual)
+	s.withoutActivities(func() {
+		s.start(r)
+		s.eventually(r, payout.StateCreating)
+		status, err := s.starter.Cancel(testContext(t), r.PayoutID, "ann", "typo")
+		require.NoError(t, err)
+		require.Empty(t, status.Actions, "it is decided")
+		shown := requireToldAlike(t, payout.WorkflowID(r.PayoutID), r.PayoutID)
+		require.Contains(t, shown["Decision"], "cancel by ann, ")
+		require.Equal(t, "wait, it goes on by itself", shown["You can"])
+	})
+	s.startWorker(pike.V1)
 	require.Equal(t, payout.StateCancelled, s.wait(r).State)
 }
 

@@ -138,7 +138,6 @@ func (p *payoutRun) run() (payout.Status, error) {
 		p.sortStrangers()
 		next := p.machine.next(workflow.Now(p.ctx))
 		p.countMoves()
-		p.show()
 		switch next.do {
 		case finish:
 			return p.finish()
@@ -184,6 +183,7 @@ func (p *payoutRun) wait(next step) error {
 	if err := p.publish(); err != nil {
 		return err
 	}
+	p.show()
 	p.armWatchdog(next)
 	if err := workflow.Await(p.ctx, func() bool { return p.woken || p.timer.fired.IsReady() }); err != nil {
 		return fmt.Errorf("waiting: %w", err)
@@ -210,6 +210,7 @@ func (p *payoutRun) armWatchdog(next step) {
 
 // call executes one activity and hands its result to the machine.
 func (p *payoutRun) call(call action) {
+	p.show()
 	settledSince := p.machine.calling(call, p.now())
 	p.calling = true
 	var err error
