@@ -76,7 +76,7 @@ func breakages() []breakage {
 			{session, "\t\treturn PhaseUnresolved\n", "\t\treturn PhaseNotPaid\n"},
 		}},
 		{"a cancellation is taken after confirm", "A4", "workflows", "TestTemporalCancellation/after_the_one-way_door", []edit{
-			{results, "\tswitch m.Status.State {\n\tcase payout.StateCreating,", "\tswitch payout.StateCreating {\n\tcase payout.StateCreating,"},
+			{results, "\tcase m.confirmUnderWay():", "\tcase false:"},
 			{machine, "m.cancelDecided() && !m.ConfirmMayLive", "m.cancelDecided()"},
 		}},
 		{"a webhook is trusted", "W1", "workflows", "TestForgedWebhooksMoveNothing", []edit{
