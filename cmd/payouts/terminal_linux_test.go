@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,7 +71,7 @@ func TestColoursAreForTerminalsOnly(t *testing.T) {
 		}
 		require.Equal(t, piped, onTerminal(t, fake, map[string]string{"NO_COLOR": "1"}, args...))
 		require.Equal(t, piped, onTerminal(t, fake, map[string]string{"TERM": "dumb"}, args...))
-		asJSON := append(args, "-o", "json")
+		asJSON := slices.Concat(args, []string{"-o", "json"})
 		require.Equal(t, runFake(t, fake, "", asJSON...).stdout, onTerminal(t, fake, nil, asJSON...))
 	}
 }
