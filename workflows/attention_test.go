@@ -160,7 +160,9 @@ func observe(h *harness) *observation {
 // details is what the Web UI shows for the run.
 func (o *observation) details() string {
 	o.h.t.Helper()
-	return o.h.metadata().GetCurrentDetails()
+	details := o.h.metadata().GetCurrentDetails()
+	require.NotRegexp(o.h.t, cardOrName, details)
+	return details
 }
 
 // metadata is what the Web UI asks of a run.
