@@ -14,6 +14,15 @@ import (
 // outcomeDone is the outcome of a call without an error, beside those of package pike.
 const outcomeDone = "done"
 
+// The values of the label `method`: the paths that Pike's client calls.
+const (
+	methodCreate  = "session/create"
+	methodStart   = "session/start/payout"
+	methodConfirm = "session/confirm"
+	methodCancel  = "session/cancel"
+	methodStatus  = "session/status"
+)
+
 // requestBuckets are in seconds. A call that timed out is in the one after pike.MaxTimeout (30s).
 var requestBuckets = []float64{0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 40}
 
@@ -26,12 +35,22 @@ func Measured(provider Pike, registerer prometheus.Registerer) (Pike, error) {
 	if err := registerer.Register(seconds); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
+	showZeros(seconds)
 	return observedPike{pike: provider, observe: func(ctx context.Context, c call) (pike.Session, error) {
 		begin := time.Now()
 		session, err := c.send(ctx)
 		seconds.WithLabelValues(c.method, outcomeLabel(err)).Observe(time.Since(begin).Seconds())
 		return session, err
 	}}, nil
+}
+
+// showZeros makes what has not happened yet 0 instead of absent: an alert could not see the first failure else.
+func showZeros(seconds *prometheus.HistogramVec) {
+	for _, method := range []string{methodCreate, methodStart, methodConfirm, methodCancel, methodStatus} {
+		for _, outcome := range []string{outcomeDone, string(Refused), string(NotSent), string(Unknown)} {
+			seconds.WithLabelValues(method, outcome)
+		}
+	}
 }
 
 func outcomeLabel(err error) string {

@@ -18,18 +18,21 @@ func TestAttentionMetric(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, stackOptions{})
 	r := order(t, pikesim.PresetDeclinedWithError)
-	require.Zero(t, attentionCounts(t, shared.temporal, s.taskQueue)[payout.AttentionUnresolvedError])
+	require.Zero(t, openCounts(t, shared.temporal, s.taskQueue, "payouts_attention")["unresolved_error"])
 	s.start(r)
 	eventuallyCounted := func(want float64) {
 		t.Helper()
 		require.Eventually(t, func() bool {
-			return attentionCounts(t, shared.temporal, s.taskQueue)[payout.AttentionUnresolvedError] == want
+			return openCounts(t, shared.temporal, s.taskQueue, "payouts_attention")["unresolved_error"] == want
 		}, time.Minute, 100*time.Millisecond)
 	}
 	eventuallyCounted(1)
-	counts := attentionCounts(t, shared.temporal, s.taskQueue)
-	require.Len(t, counts, len(payout.AttentionReasons()))
-	require.Zero(t, counts[payout.AttentionMismatch])
+	reasons := openCounts(t, shared.temporal, s.taskQueue, "payouts_attention")
+	require.Len(t, reasons, len(payout.AttentionReasons()))
+	require.Zero(t, reasons["mismatch"])
+	require.Equal(t, map[string]float64{
+		"awaiting_result": 1, "creating": 0, "starting": 0, "awaiting_ready": 0, "awaiting_decision": 0, "confirming": 0, "cancelling": 0,
+	}, openCounts(t, shared.temporal, s.taskQueue, "payouts_open"))
 
 	_, err := s.starter.Resolve(testContext(t), r.PayoutID,
 		payout.ResolveRequest{Action: payout.ResolveCloseNotPaid, By: "ann", Reason: "support", Evidence: "ticket 17"})
@@ -43,24 +46,26 @@ func TestAttentionMetricWithoutTemporal(t *testing.T) {
 	temporal, err := client.NewLazyClient(client.Options{HostPort: "127.0.0.1:1", Logger: quiet()})
 	require.NoError(t, err)
 	defer temporal.Close()
-	require.Nil(t, attentionCounts(t, temporal, payout.DefaultTaskQueue), "no number rather than a wrong one")
+	for _, name := range []string{"payouts_attention", "payouts_open"} {
+		require.Nil(t, openCounts(t, temporal, payout.DefaultTaskQueue, name), "no number rather than a wrong one")
+	}
 }
 
-// attentionCounts is what a new worker's first scrape shows, nil if it shows nothing.
-func attentionCounts(t *testing.T, temporal client.Client, taskQueue string) map[payout.AttentionReason]float64 {
+// openCounts is what a new worker's first scrape shows of a gauge by its one label, nil if it shows nothing.
+func openCounts(t *testing.T, temporal client.Client, taskQueue, name string) map[string]float64 {
 	t.Helper()
 	registry := prometheus.NewRegistry()
-	require.NoError(t, registry.Register(worker.NewAttentionMetrics(temporal, taskQueue, testLogger())))
+	require.NoError(t, registry.Register(worker.NewOpenMetrics(temporal, taskQueue, testLogger())))
 	families, err := registry.Gather()
 	require.NoError(t, err)
-	var counts map[payout.AttentionReason]float64
+	var counts map[string]float64
 	for _, family := range families {
-		if family.GetName() != "payouts_attention" {
+		if family.GetName() != name {
 			continue
 		}
-		counts = map[payout.AttentionReason]float64{}
+		counts = map[string]float64{}
 		for _, metric := range family.GetMetric() {
-			counts[payout.AttentionReason(metric.GetLabel()[0].GetValue())] = metric.GetGauge().GetValue()
+			counts[metric.GetLabel()[0].GetValue()] = metric.GetGauge().GetValue()
 		}
 	}
 	return counts

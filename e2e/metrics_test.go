@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"maps"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +62,13 @@ func (s scraped) named(prefix string) scraped {
 	return series
 }
 
+// happened are the series that are not 0.
+func (s scraped) happened() scraped {
+	series := maps.Clone(s)
+	maps.DeleteFunc(series, func(_ string, value float64) bool { return value == 0 })
+	return series
+}
+
 // sum is that of all series of the name with the label.
 func (s scraped) sum(name, label string) float64 {
 	var total float64
@@ -83,7 +92,7 @@ func TestMetricsOfRealProcesses(t *testing.T) {
 	worker := startWorkerProcess(t, environment)
 	s.start(r)
 	s.eventually(r, payout.StateAwaitingDecision)
-	first := scrapeOf(t, worker.ops)
+	first := eventually(t, worker.ops, "payouts_open", `state="awaiting_decision"`, 1)
 	worker.stop()
 	worker = startWorkerProcess(t, environment)
 	_, err := s.starter.Confirm(testContext(t), r.PayoutID, "ann", "")
@@ -107,17 +116,21 @@ func TestMetricsOfRealProcesses(t *testing.T) {
 		require.Empty(t, first.named("payout_end_to_end_seconds"))
 		require.Equal(t, scraped{`payout_end_to_end_seconds_count{result="succeeded"}`: 1}, second.named("payout_end_to_end_seconds_count"))
 		require.Positive(t, second[`payout_end_to_end_seconds_sum{result="succeeded"}`])
+		ready, result := second[`payout_ready_seconds_sum`], second[`payout_result_seconds_sum{result="succeeded"}`]
+		require.Positive(t, ready)
+		require.Positive(t, result)
+		require.Less(t, ready+result, second[`payout_end_to_end_seconds_sum{result="succeeded"}`], "between them somebody decided")
 	})
 	t.Run("calls to Pike", func(t *testing.T) {
 		require.Equal(t, scraped{
 			`pike_request_seconds_count{method="session/create",outcome="done"}`:       1,
 			`pike_request_seconds_count{method="session/start/payout",outcome="done"}`: 1,
 			`pike_request_seconds_count{method="session/status",outcome="done"}`:       1,
-		}, first.named("pike_request_seconds_count"))
+		}, first.named("pike_request_seconds_count").happened())
 		require.Equal(t, scraped{
 			`pike_request_seconds_count{method="session/confirm",outcome="done"}`: 1,
 			`pike_request_seconds_count{method="session/status",outcome="done"}`:  2,
-		}, second.named("pike_request_seconds_count"))
+		}, second.named("pike_request_seconds_count").happened())
 		require.Positive(t, second[`pike_request_seconds_sum{method="session/confirm",outcome="done"}`])
 	})
 	t.Run("the SDK's own", func(t *testing.T) {
@@ -132,6 +145,7 @@ func TestMetricsOfRealProcesses(t *testing.T) {
 	})
 	t.Run("beside what was there", func(t *testing.T) {
 		require.Len(t, second.named("payouts_attention{"), len(payout.AttentionReasons()))
+		require.InDelta(t, 1, first[`payouts_open{state="awaiting_decision"}`], 0)
 		require.Contains(t, second, "payouts_observe_only")
 		require.Contains(t, gate, "webhook_signature_failures_total")
 		for _, scrape := range []scraped{first, second, gate} {
@@ -146,5 +160,14 @@ func TestMetricsOfRealProcesses(t *testing.T) {
 		_, err := shared.temporal.ExecuteWorkflow(testContext(t), options, "Stranger")
 		require.NoError(t, err)
 		eventually(t, worker.ops, "temporal_workflow_task_execution_failed_total", `workflow_type="Stranger"`, 1)
+	})
+	t.Run("a webhook that no payout takes", func(t *testing.T) {
+		stray, err := signed(webhook("ready_to_confirm", "ps_1", r.PayoutID), shared.pikeKey)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, stray.send(testContext(t), newPike(), gateway.url).status)
+		eventually(t, gateway.ops, "temporal_request_failure_total", `status_code="NOT_FOUND"`, 1)
+	})
+	t.Run("as deploy/prometheus/metrics.yml says", func(t *testing.T) {
+		requireCatalogued(t, map[string]map[string]*exported{"worker": exportedBy(t, worker.ops), "webhookgw": exportedBy(t, gateway.ops)})
 	})
 }

@@ -57,7 +57,7 @@ func ListenOps(ctx context.Context, config OpsConfig) (*OpsServer, error) {
 	}
 	ops := &OpsServer{listener: listener, checks: config.Checks}
 	ops.server = &http.Server{
-		Handler:           ops.routes(config.Gatherer),
+		Handler:           ops.routes(config),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 60 * time.Second,
 		// Every check may take its full time before the answer is written.
 		WriteTimeout:   10*time.Second + time.Duration(len(config.Checks))*checkTimeout,
@@ -84,11 +84,14 @@ func (c OpsConfig) validate() error {
 	return nil
 }
 
-func (o *OpsServer) routes(gatherer prometheus.Gatherer) http.Handler {
+func (o *OpsServer) routes(config OpsConfig) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", o.health)
 	mux.HandleFunc("GET /readyz", o.readiness)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(config.Gatherer, promhttp.HandlerOpts{
+		ErrorHandling: promhttp.ContinueOnError, // one metric that cannot be shown must not hide the others
+		ErrorLog:      slog.NewLogLogger(config.Logger.Handler(), slog.LevelError),
+	}))
 	return mux
 }
 

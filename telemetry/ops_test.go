@@ -1,6 +1,7 @@
 package telemetry_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -148,6 +149,32 @@ func TestMetricsShowTheGivenRegistry(t *testing.T) {
 	require.Equal(t, 200, status)
 	require.Contains(t, body, "things_total 3")
 	require.NotContains(t, body, "go_goroutines", "nothing but the given registry")
+}
+
+// TestOneBadMetricHidesNoOther: it is logged, and the scrape shows the rest.
+func TestOneBadMetricHidesNoOther(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "things_total", Help: "Things."}), badCollector{})
+	var logged bytes.Buffer
+	config := opsConfig()
+	config.Gatherer, config.Logger = registry, slog.New(slog.NewTextHandler(&logged, nil))
+	ops, stop := startOps(t, config)
+	status, body := get(t, ops, "/metrics")
+	require.Equal(t, 200, status)
+	require.Contains(t, body, "things_total 0")
+	require.NoError(t, stop())
+	require.Contains(t, logged.String(), "no count")
+}
+
+// badCollector has nothing to show but an error.
+type badCollector struct{}
+
+var badMetric = prometheus.NewDesc("bad", "Bad.", nil, nil)
+
+func (badCollector) Describe(descriptions chan<- *prometheus.Desc) { descriptions <- badMetric }
+
+func (badCollector) Collect(metrics chan<- prometheus.Metric) {
+	metrics <- prometheus.NewInvalidMetric(badMetric, errors.New("no count"))
 }
 
 func TestOnlyThreePathsAndOnlyGET(t *testing.T) {

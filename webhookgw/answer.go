@@ -34,6 +34,13 @@ const (
 	AnswerPanic        Answer = "panic"         // 500
 )
 
+// answers are all of them.
+var answers = []Answer{
+	AnswerSignalled, AnswerNoOpenPayout, AnswerPoison, AnswerUnparsable, AnswerUncorrelated, AnswerRefunded, AnswerTypeIgnored, AnswerIncomingOnly,
+	AnswerUnavailable, AnswerHandOffFailed, AnswerOverload,
+	AnswerBadSignature, AnswerTooLarge, AnswerUnreadable, AnswerPanic,
+}
+
 // retryAfterSeconds goes with every 503. Pike's own schedule is not known to heed it.
 const retryAfterSeconds = "10"
 

@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -136,6 +137,11 @@ func newHarness(t testing.TB, change ...func(*webhookgw.Config)) *harness {
 	}
 	h.handler, err = webhookgw.New(config)
 	require.NoError(t, err)
+	fromTheStart := h.allCounts()
+	require.Len(t, fromTheStart, 7*15, "every type and answer is 0, not absent, before it happens")
+	t.Cleanup(func() {
+		require.Len(t, h.allCounts(), len(fromTheStart), "a type or an answer is not shown from the start")
+	})
 	return h
 }
 
@@ -157,8 +163,15 @@ func (h *harness) do(request *http.Request) *httptest.ResponseRecorder {
 	return recorder
 }
 
-// counts are the values of webhooks_total by "type/answer".
+// counts are the values of webhooks_total by "type/answer", without those that are still 0.
 func (h *harness) counts() map[string]float64 {
+	h.t.Helper()
+	counts := h.allCounts()
+	maps.DeleteFunc(counts, func(_ string, value float64) bool { return value == 0 })
+	return counts
+}
+
+func (h *harness) allCounts() map[string]float64 {
 	h.t.Helper()
 	families, err := h.registry.Gather()
 	require.NoError(h.t, err)

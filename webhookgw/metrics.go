@@ -2,6 +2,7 @@ package webhookgw
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -13,6 +14,11 @@ const (
 	typeNone  = "none"  // the type was never known: refused before it was read
 	typeOther = "other" // a type this version does not know; the label must stay bounded
 )
+
+// knownTypes are the types of Pike's webhooks that have a value of the label to themselves.
+var knownTypes = []pike.WebhookType{
+	pike.WebhookReadyToConfirm, pike.WebhookPaymentFinished, pike.WebhookPaymentRefunded, pike.WebhookActionRequired, pike.WebhookReadyToCapture,
+}
 
 type metrics struct {
 	webhooks          *prometheus.CounterVec
@@ -33,7 +39,19 @@ func newMetrics(registerer prometheus.Registerer) (metrics, error) {
 			return metrics{}, fmt.Errorf("registering metrics: %w", err)
 		}
 	}
+	m.showZeros()
 	return m, nil
+}
+
+// showZeros makes what has not happened yet 0 instead of absent: an alert could not see the first 503 else.
+func (m metrics) showZeros() {
+	for _, answer := range answers {
+		for _, kind := range knownTypes {
+			m.webhooks.WithLabelValues(string(kind), string(answer))
+		}
+		m.webhooks.WithLabelValues(typeNone, string(answer))
+		m.webhooks.WithLabelValues(typeOther, string(answer))
+	}
 }
 
 func (m metrics) count(kind pike.WebhookType, answer Answer) {
@@ -44,10 +62,10 @@ func (m metrics) count(kind pike.WebhookType, answer Answer) {
 }
 
 func typeLabel(kind pike.WebhookType) string {
-	switch kind {
-	case "":
+	switch {
+	case kind == "":
 		return typeNone
-	case pike.WebhookReadyToConfirm, pike.WebhookPaymentFinished, pike.WebhookPaymentRefunded, pike.WebhookActionRequired, pike.WebhookReadyToCapture:
+	case slices.Contains(knownTypes, kind):
 		return string(kind)
 	}
 	return typeOther

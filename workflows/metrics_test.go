@@ -1,6 +1,7 @@
 package workflows_test
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +17,7 @@ import (
 	"pikepayouts/payout"
 	"pikepayouts/telemetry"
 	"pikepayouts/worker"
+	"pikepayouts/workflows"
 )
 
 // newMetrics is what a worker process counts with.
@@ -58,11 +60,17 @@ func TestMetricsOfAHappyPayout(t *testing.T) {
 	require.Equal(t, payout.StateSucceeded, h.run(request()).State)
 	require.Equal(t, happyTransitions, scrape(t, registry, "payouts_"))
 	took := scrape(t, registry, "payout_")
+	require.Contains(t, took, `payout_ready_seconds_sum 1`)
+	require.Contains(t, took, `payout_ready_seconds_count 1`)
+	require.Contains(t, took, `payout_result_seconds_sum{result="succeeded"} 2`)
+	require.Contains(t, took, `payout_result_seconds_count{result="succeeded"} 1`)
 	require.Contains(t, took, `payout_end_to_end_seconds_bucket{result="succeeded",le="2"} 0`)
 	require.Contains(t, took, `payout_end_to_end_seconds_bucket{result="succeeded",le="5"} 1`)
 	require.Contains(t, took, `payout_end_to_end_seconds_count{result="succeeded"} 1`)
 	require.Equal(t, []string{"# TYPE payouts_transitions_total counter"}, scrape(t, registry, "# TYPE payouts_"))
-	require.Equal(t, []string{"# TYPE payout_end_to_end_seconds histogram"}, scrape(t, registry, "# TYPE payout_"))
+	require.Equal(t, []string{
+		"# TYPE payout_end_to_end_seconds histogram", "# TYPE payout_ready_seconds histogram", "# TYPE payout_result_seconds histogram",
+	}, scrape(t, registry, "# TYPE payout_"))
 }
 
 // TestMetricsOverContinueAsNew: the next run counts what it does, and measures from the payout's beginning.
@@ -84,6 +92,8 @@ func TestMetricsOverContinueAsNew(t *testing.T) {
 	took := scrape(t, registry, "payout_")
 	require.Contains(t, took, `payout_end_to_end_seconds_bucket{result="succeeded",le="604800"} 0`)
 	require.Contains(t, took, `payout_end_to_end_seconds_count{result="succeeded"} 1`)
+	require.Contains(t, took, `payout_ready_seconds_sum 1`, "the next run knows when Pike was ready")
+	require.Contains(t, took, `payout_result_seconds_bucket{result="succeeded",le="604800"} 0`)
 }
 
 // TestMetricsOfAConfirmTakenBack: the transitions get shorter again, the counters do not.
@@ -102,5 +112,57 @@ func TestMetricsOfAConfirmTakenBack(t *testing.T) {
 		`payouts_transitions_total{from="creating",to="starting"} 1`,
 		`payouts_transitions_total{from="starting",to="awaiting_ready"} 1`,
 	}, scrape(t, registry, "payouts_"))
-	require.Contains(t, scrape(t, registry, "payout_"), `payout_end_to_end_seconds_count{result="cancelled"} 1`)
+	took := scrape(t, registry, "payout_")
+	require.Contains(t, took, `payout_end_to_end_seconds_count{result="cancelled"} 1`)
+	require.NotContains(t, strings.Join(took, " "), "payout_ready_seconds", "it was never ready")
+	require.NotContains(t, strings.Join(took, " "), "payout_result_seconds", "no confirm was sent")
+}
+
+func TestMetricOfAnEndWithAttention(t *testing.T) {
+	registry, handler := newMetrics(t)
+	workflows.ShowZeros(handler)
+	var want []string
+	for _, reason := range payout.AttentionReasons() {
+		if reason != payout.AttentionLateEvent { // a late event is no payout
+			want = append(want, fmt.Sprintf(`payouts_ended_with_attention_total{reason="%s"} 0`, reason))
+		}
+	}
+	require.ElementsMatch(t, want, scrape(t, registry, "payouts_ended_with_attention_total"))
+
+	h := newMeasuredHarness(t, newFakePike(), handler)
+	h.pikeTurns(second, paid, payout.SignalPaymentFinished) // without our confirm
+	require.Equal(t, payout.AttentionPaidWithoutConfirm, h.run(request()).Attention.Reason)
+	require.Contains(t, scrape(t, registry, "payouts_ended_with_attention_total"), `payouts_ended_with_attention_total{reason="paid_without_confirm"} 1`)
+}
+
+// TestMetricOfANearDeadline: each payout counts once, and only if its confirm is still to come with less than 10 minutes left.
+func TestMetricOfANearDeadline(t *testing.T) {
+	const near, far = `payouts_confirm_deadline_near_total{state="awaiting_decision"} 1`, `payouts_confirm_deadline_near_total{state="awaiting_decision"} 0`
+	decidedAfter := func(after time.Duration) func(h *harness) {
+		return func(h *harness) {
+			h.decide(after, payout.DecisionConfirm, "ann")
+			h.pikeTurns(after+minute, paid, payout.SignalPaymentFinished)
+		}
+	}
+	for name, tt := range map[string]struct {
+		request payout.Request
+		then    func(h *harness)
+		want    string
+	}{
+		"decided in good time": {request(manual), decidedAfter(30 * minute), far},
+		"decided at the last":  {request(manual), decidedAfter(44 * minute), near},
+		"nobody decides":       {request(manual), func(h *harness) { h.pikeTurns(46*minute, notPaid, payout.SignalPaymentFinished) }, near},
+		"confirmed at once":    {request(), func(h *harness) { h.pikeTurns(20*time.Hour, paid, payout.SignalPaymentFinished) }, far},
+	} {
+		t.Run(name, func(t *testing.T) {
+			registry, handler := newMetrics(t)
+			workflows.ShowZeros(handler)
+			h := newMeasuredHarness(t, newFakePike(), handler)
+			h.pikeTurns(second, ready, payout.SignalReadyToConfirm)
+			tt.then(h)
+			h.run(tt.request)
+			require.Equal(t, []string{tt.want, `payouts_confirm_deadline_near_total{state="confirming"} 0`},
+				scrape(t, registry, "payouts_confirm_deadline_near_total"))
+		})
+	}
 }

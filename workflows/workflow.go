@@ -62,6 +62,8 @@ type payoutRun struct {
 	// woken says that something arrived since the last decision.
 	woken bool
 	timer watchdog
+	// deadlineNearCounted: MetricDeadlineNear has this run.
+	deadlineNearCounted bool
 	// calling: a call is under way. readError is the error of the last status read.
 	calling   bool
 	readError error
@@ -138,6 +140,7 @@ func (p *payoutRun) run() (payout.Status, error) {
 		p.sortStrangers()
 		next := p.machine.next(workflow.Now(p.ctx))
 		p.countMoves()
+		p.countDeadlineNear()
 		switch next.do {
 		case finish:
 			return p.finish()

@@ -79,6 +79,7 @@ func runWorker(ctx context.Context, settings config.Worker, logger *slog.Logger)
 	}
 	warnInClear(logger, settings.Keyset)
 	codec.UseInWorker(&settings.Temporal, settings.Keyset, workflows.Refusable)
+	workflows.ShowZeros(settings.Temporal.MetricsHandler)
 	c, err := dialTemporal(ctx, settings.Temporal, logger)
 	if err != nil {
 		return err
@@ -88,7 +89,7 @@ func runWorker(ctx context.Context, settings config.Worker, logger *slog.Logger)
 	if err := checkSearchAttributes(ctx, c, namespace, logger); err != nil {
 		return err
 	}
-	registry.MustRegister(worker.NewAttentionMetrics(c, settings.TaskQueue, logger))
+	registry.MustRegister(worker.NewOpenMetrics(c, settings.TaskQueue, logger))
 	ops, err := telemetry.ListenOps(ctx, telemetry.OpsConfig{
 		Addr: settings.OpsAddr, Gatherer: registry, Checks: []telemetry.Check{temporalCheck(c)}, Logger: logger,
 	})
