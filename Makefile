@@ -53,7 +53,7 @@ bin/temporal: tools/go.mod tools/go.sum
 	fi
 
 .PHONY: test
-test: build temporal vet workflowcheck test-packages test-beside-chaos ## everything CI runs: vet, workflowcheck, all tests, a slice of chaos and fuzzing
+test: build temporal vet workflowcheck rules test-packages test-beside-chaos ## everything CI runs: vet, workflowcheck, all tests, a slice of chaos and fuzzing
 	@echo "==> all passed"
 
 .PHONY: test-packages
@@ -140,6 +140,13 @@ vet: ## go vet
 workflowcheck: bin/workflowcheck ## look for non-deterministic calls in workflow code
 	@echo "==> workflowcheck"
 	@bin/workflowcheck -config workflows/workflowcheck.config.yaml ./workflows/...
+
+# A module of its own: it compiles Prometheus' query engine, which the service has no part in.
+.PHONY: rules
+rules: ## alerts and dashboard: what fires when, and that every expression names metrics and labels that exist
+	@echo "==> alerts and dashboard (the first build takes about a minute)"
+	@cd tools/prometheus && $(GO) vet . && $(GO) test -count=1 .
+	@! command -v promtool >/dev/null || { cd deploy/prometheus && promtool check config prometheus.yml && promtool test rules rules_test.yml; }
 
 .PHONY: lint
 lint: bin/golangci-lint workflowcheck ## golangci-lint and workflowcheck
