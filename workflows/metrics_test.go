@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"pikepayouts/payout"
+	"pikepayouts/pike"
 	"pikepayouts/telemetry"
 	"pikepayouts/worker"
 	"pikepayouts/workflows"
@@ -124,7 +125,7 @@ func TestMetricOfAnEndWithAttention(t *testing.T) {
 	var want []string
 	for _, reason := range payout.AttentionReasons() {
 		if reason != payout.AttentionLateEvent { // a late event is no payout
-			want = append(want, fmt.Sprintf(`payouts_ended_with_attention_total{reason="%s"} 0`, reason))
+			want = append(want, fmt.Sprintf(`payouts_ended_with_attention_total{reason=%q} 0`, reason))
 		}
 	}
 	require.ElementsMatch(t, want, scrape(t, registry, "payouts_ended_with_attention_total"))
@@ -137,7 +138,6 @@ func TestMetricOfAnEndWithAttention(t *testing.T) {
 
 // TestMetricOfANearDeadline: each payout counts once, and only if its confirm is still to come with less than 10 minutes left.
 func TestMetricOfANearDeadline(t *testing.T) {
-	const near, far = `payouts_confirm_deadline_near_total{state="awaiting_decision"} 1`, `payouts_confirm_deadline_near_total{state="awaiting_decision"} 0`
 	decidedAfter := func(after time.Duration) func(h *harness) {
 		return func(h *harness) {
 			h.decide(after, payout.DecisionConfirm, "ann")
@@ -147,12 +147,16 @@ func TestMetricOfANearDeadline(t *testing.T) {
 	for name, tt := range map[string]struct {
 		request payout.Request
 		then    func(h *harness)
-		want    string
+		want    payout.State // in which it counts, none if empty
 	}{
-		"decided in good time": {request(manual), decidedAfter(30 * minute), far},
-		"decided at the last":  {request(manual), decidedAfter(44 * minute), near},
-		"nobody decides":       {request(manual), func(h *harness) { h.pikeTurns(46*minute, notPaid, payout.SignalPaymentFinished) }, near},
-		"confirmed at once":    {request(), func(h *harness) { h.pikeTurns(20*time.Hour, paid, payout.SignalPaymentFinished) }, far},
+		"decided in good time": {request(manual), decidedAfter(30 * minute), ""},
+		"decided at the last":  {request(manual), decidedAfter(44 * minute), payout.StateAwaitingDecision},
+		"nobody decides":       {request(manual), func(h *harness) { h.pikeTurns(46*minute, notPaid, payout.SignalPaymentFinished) }, payout.StateAwaitingDecision},
+		"confirmed at once":    {request(), func(h *harness) { h.pikeTurns(20*time.Hour, paid, payout.SignalPaymentFinished) }, ""},
+		"no confirm gets through": {request(), func(h *harness) {
+			h.pike.failing("confirm", 1000, fakeError{err: &pike.Error{Method: "confirm", Outcome: pike.NotSent}})
+			h.pikeTurns(56*minute, notPaid, payout.SignalPaymentFinished)
+		}, payout.StateConfirming},
 	} {
 		t.Run(name, func(t *testing.T) {
 			registry, handler := newMetrics(t)
@@ -161,8 +165,15 @@ func TestMetricOfANearDeadline(t *testing.T) {
 			h.pikeTurns(second, ready, payout.SignalReadyToConfirm)
 			tt.then(h)
 			h.run(tt.request)
-			require.Equal(t, []string{tt.want, `payouts_confirm_deadline_near_total{state="confirming"} 0`},
-				scrape(t, registry, "payouts_confirm_deadline_near_total"))
+			var want []string
+			for _, state := range []payout.State{payout.StateAwaitingDecision, payout.StateConfirming} {
+				count := 0
+				if state == tt.want {
+					count = 1
+				}
+				want = append(want, fmt.Sprintf("payouts_confirm_deadline_near_total{state=%q} %d", state, count))
+			}
+			require.Equal(t, want, scrape(t, registry, "payouts_confirm_deadline_near_total"))
 		})
 	}
 }
