@@ -80,6 +80,31 @@ func (s scraped) sum(name, label string) float64 {
 	return total
 }
 
+// TestMetricsWithoutTemporal: an outage of Temporal takes the counts that come from there, and nothing else.
+func TestMetricsWithoutTemporal(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, stackOptions{noWorker: true})
+	for _, outage := range []network{networkCut, networkSilent} {
+		t.Run(string(outage), func(t *testing.T) {
+			t.Parallel()
+			wire := newLink(t, shared.address)
+			worker := startWorkerProcess(t, append(workerEnvironment(t, s, s.simURL), "TEMPORAL_ADDRESS="+wire.address))
+			require.NotEmpty(t, scrapeOf(t, worker.ops).named("payouts_open{"))
+			wire.become(outage)
+			var last scraped
+			require.Eventually(t, func() bool {
+				last = scrapeOf(t, worker.ops) // the old count is shown for a while
+				return last["payouts_attention_errors_total"] >= 1
+			}, time.Minute, 200*time.Millisecond)
+			require.Empty(t, last.named("payouts_open{"))
+			require.Empty(t, last.named("payouts_attention{"))
+			for _, name := range []string{"pike_request_seconds_count", "payouts_observe_only", "temporal_num_pollers", "temporal_long_request_total"} {
+				require.NotEmpty(t, last.named(name), name)
+			}
+		})
+	}
+}
+
 // TestMetricsOfRealProcesses pays one payout with two workers, one after the other: each shows
 // what it did itself, though the second replays what the first did.
 func TestMetricsOfRealProcesses(t *testing.T) {
