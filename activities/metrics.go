@@ -14,7 +14,7 @@ import (
 // outcomeDone is the outcome of a call without an error, beside those of package pike.
 const outcomeDone = "done"
 
-// The values of the label `method`: the paths that Pike's client calls.
+// Methods of Pike, as its client calls them: names of spans, values of the label `method`.
 const (
 	methodCreate  = "session/create"
 	methodStart   = "session/start/payout"
