@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel"
@@ -63,7 +64,7 @@ func TestTracesThatAreOffDoNothing(t *testing.T) {
 
 	on := tracesTo(t, tracetest.NewNoopExporter(), quiet())
 	require.Len(t, on.Interceptors(), 2)
-	require.True(t, goroutinesOfTheSDK(t), "the test looks for the wrong goroutine")
+	require.Eventually(t, func() bool { return goroutinesOfTheSDK(t) }, time.Minute, time.Millisecond, "the test looks for the wrong goroutine")
 	on.Stop(t.Context())
 	require.False(t, goroutinesOfTheSDK(t))
 }

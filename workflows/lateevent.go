@@ -186,8 +186,8 @@ func (e *lateEvent) nextGap(now time.Time) time.Duration {
 	return gap
 }
 
-func (l *lateEventRun) validateResolve(ctx workflow.Context, request payout.ResolveRequest) error {
-	if err := cmp.Or(request.Validate(), payout.CheckWorkflow(request.WorkflowID, workflow.GetInfo(ctx).WorkflowExecution.ID)); err != nil {
+func (l *lateEventRun) validateResolve(_ workflow.Context, request payout.ResolveRequest) error {
+	if err := cmp.Or(request.Validate(), payout.CheckWorkflow(request.WorkflowID, payout.LateEventWorkflowID(l.event.Status.Event))); err != nil {
 		return refuse(payout.ErrorTypeInvalidResolve, err)
 	}
 	if err := l.event.checkResolve(); err != nil {

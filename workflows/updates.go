@@ -43,8 +43,8 @@ func (p *payoutRun) handle() error {
 	return nil
 }
 
-func (p *payoutRun) validateDecide(ctx workflow.Context, request payout.DecideRequest) error {
-	if err := cmp.Or(request.Validate(), payout.CheckWorkflow(request.WorkflowID, workflow.GetInfo(ctx).WorkflowExecution.ID)); err != nil {
+func (p *payoutRun) validateDecide(_ workflow.Context, request payout.DecideRequest) error {
+	if err := cmp.Or(request.Validate(), payout.CheckWorkflow(request.WorkflowID, payout.WorkflowID(p.request.PayoutID))); err != nil {
 		return refuse(payout.ErrorTypeInvalidDecision, err)
 	}
 	if err := p.machine.checkDecision(request); err != nil {
@@ -59,8 +59,8 @@ func (p *payoutRun) decide(_ workflow.Context, request payout.DecideRequest) (pa
 	return p.status(), nil
 }
 
-func (p *payoutRun) validateResolve(ctx workflow.Context, request payout.ResolveRequest) error {
-	if err := cmp.Or(request.Validate(), payout.CheckWorkflow(request.WorkflowID, workflow.GetInfo(ctx).WorkflowExecution.ID)); err != nil {
+func (p *payoutRun) validateResolve(_ workflow.Context, request payout.ResolveRequest) error {
+	if err := cmp.Or(request.Validate(), payout.CheckWorkflow(request.WorkflowID, payout.WorkflowID(p.request.PayoutID))); err != nil {
 		return refuse(payout.ErrorTypeInvalidResolve, err)
 	}
 	if err := p.machine.checkResolve(); err != nil {
