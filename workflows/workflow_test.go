@@ -663,6 +663,27 @@ func TestResolve(t *testing.T) {
 	})
 }
 
+// TestADecisionForAnotherWorkflowIsRefused: played from one payout to another, it moves neither (hazard T2).
+func TestADecisionForAnotherWorkflowIsRefused(t *testing.T) {
+	h := newHarness(t)
+	h.pikeTurns(second, ready, payout.SignalReadyToConfirm)
+	r := request()
+	r.Policy.Decision = payout.DecisionManual
+	own, other := &updateResult{}, &updateResult{}
+	decide := func(after time.Duration, result *updateResult, workflowID string) {
+		h.at(after, func() {
+			h.env.UpdateWorkflow(payout.UpdateDecide, workflowID, result, payout.DecideRequest{Decision: payout.DecisionConfirm, By: "ann", WorkflowID: workflowID})
+		})
+	}
+	decide(minute, other, payout.WorkflowID("another"))
+	decide(2*minute, own, payout.WorkflowID(r.PayoutID))
+	h.statusAt(minute+second, func(status payout.Status) { require.Equal(t, payout.StateAwaitingDecision, status.State) })
+	h.pikeTurns(3*minute, paid, payout.SignalPaymentFinished)
+	require.Equal(t, payout.StateSucceeded, h.run(r).State)
+	require.ErrorContains(t, other.err, "workflow_id: names another workflow")
+	require.NoError(t, own.err)
+}
+
 // TestAParkedPayoutContinuesAsNew: the next run knows everything, also a webhook that came last (hazards L8, L9).
 func TestAParkedPayoutContinuesAsNew(t *testing.T) {
 	first := newHarness(t)
