@@ -86,6 +86,11 @@ test-fuzz:
 	@echo "==> every fuzz test for 3 seconds"
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=3s
 
+.PHONY: e2e-postgres
+e2e-postgres: temporal bin/temporal-server bin/temporal-sql-tool ## docker-compose.yml as processes: Temporal on PostgreSQL (needs one installed), its database crashing; then the facts about Temporal there
+	@echo "==> Temporal on PostgreSQL, two workers, two gateways (about 5 minutes)"
+	@$(GO) test ./e2e/chaos -count=1 -timeout 30m -v -run 'OnPostgreSQL$$' -chaos.postgres
+
 .PHONY: e2e-replay
 e2e-replay: build temporal ## the end-to-end tests with sticky cache 0: every workflow task replays its history
 	@$(GO) test -count=1 -parallel 24 -timeout 20m ./e2e -sticky-cache 0
@@ -162,6 +167,14 @@ bin/golangci-lint: tools/lint/go.mod tools/lint/go.sum
 	@echo "==> building $@ (the first build takes about a minute)"
 	@mkdir -p bin
 	@cd tools/lint && $(GO) build -o ../../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint && touch ../../$@
+
+# The two share nearly all that is compiled.
+bin/temporal-server bin/temporal-sql-tool: bin/temporal-%: tools/server/go.mod tools/server/go.sum
+	@echo "==> building $@ (the first build of the server takes about 4 minutes)"
+	@mkdir -p bin
+	@cd tools/server && $(GO) build -o ../../$@ $(TEMPORAL_PACKAGE_$*) && touch ../../$@
+TEMPORAL_PACKAGE_server   := go.temporal.io/server/cmd/server
+TEMPORAL_PACKAGE_sql-tool := go.temporal.io/server/cmd/tools/sql
 
 .PHONY: clean
 clean: ## remove what was built and what demos left behind

@@ -41,6 +41,9 @@ var shared struct {
 // them replay the history at every workflow task, the cheapest check of determinism there is.
 var stickyCache = flag.Int("sticky-cache", 1000, "size of the workers' sticky cache; 0 replays at every workflow task")
 
+// temporalServer has a namespace default with the search attributes of payouts, and has not run these tests before.
+var temporalServer = flag.String("temporal", "", "address of a Temporal server to test on, instead of a dev server of its own")
+
 // suggestContinueAsNew is the length of a history at which the server suggests to continue as new.
 var suggestContinueAsNew = flag.Int("suggest-continue-as-new", 4096, "events after which the server suggests to continue as new")
 
@@ -78,12 +81,15 @@ func runWithServer(m *testing.M) (int, error) {
 }
 
 func runOn(ctx context.Context, m *testing.M) (int, error) {
-	server, err := startDevServer(ctx)
-	if err != nil {
-		return 0, err
+	if shared.address = *temporalServer; shared.address == "" {
+		server, err := startDevServer(ctx)
+		if err != nil {
+			return 0, err
+		}
+		defer func() { _ = server.Stop() }()
+		shared.address = server.FrontendHostPort()
 	}
-	defer func() { _ = server.Stop() }()
-	shared.address = server.FrontendHostPort()
+	var err error
 	if shared.temporal, err = dialTemporal(shared.address); err != nil {
 		return 0, err
 	}

@@ -26,8 +26,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/api/workflowservice/v1"
-
 	"pikepayouts/payout"
 )
 
@@ -88,13 +86,18 @@ func (r *run) disturb(patience context.Context, t *testing.T) {
 func (r *run) recover(patience context.Context, t *testing.T) {
 	healed := time.Now()
 	require.NoError(t, r.stack.heal(patience))
+	r.settle(patience, t, healed)
+}
+
+// settle waits until all is quiet, which recovers from what was over at that time.
+func (r *run) settle(patience context.Context, t *testing.T, over time.Time) {
 	telling, stop := context.WithCancel(patience)
 	var busy sync.WaitGroup
 	busy.Go(func() { r.tell(telling, t) })
 	r.callers.busy.Wait()
 	r.operator = newOperator(r.stack)
 	r.problems = append(r.problems, r.operator.waitForQuiet(patience)...)
-	r.recovery = time.Since(healed)
+	r.recovery = time.Since(over)
 	stop()
 	busy.Wait()
 }
@@ -111,14 +114,8 @@ func (r *run) tell(ctx context.Context, t *testing.T) {
 func (r *run) openAndEnded(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	count := func(status string) (int64, error) {
-		answer, err := r.stack.client.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{
-			Query: fmt.Sprintf("WorkflowType = '%s' AND ExecutionStatus %s 'Running'", payout.WorkflowType, status),
-		})
-		return answer.GetCount(), err //nolint:wrapcheck // it is not shown
-	}
-	open, openErr := count("=")
-	ended, endedErr := count("!=")
+	open, openErr := r.stack.count(ctx, payout.WorkflowType, isOpen)
+	ended, endedErr := r.stack.count(ctx, payout.WorkflowType, hasEnded)
 	if errors.Join(openErr, endedErr) != nil {
 		return "Temporal does not answer"
 	}

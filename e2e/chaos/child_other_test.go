@@ -5,4 +5,4 @@ package chaos
 import "syscall"
 
 // childAttributes: only Linux can tie a child's life to its parent's.
-func childAttributes() *syscall.SysProcAttr { return nil }
+func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{} }

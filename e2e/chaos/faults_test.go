@@ -35,6 +35,9 @@ func (s *stack) catalogue() []fault {
 		rolling("restart gateway", s.gateways),
 		freezing("freeze worker", s.workers),
 	)
+	if s.database != nil {
+		faults = append(faults, s.crashDatabase())
+	}
 	for _, network := range []struct {
 		name  string
 		links []*link
@@ -54,6 +57,13 @@ func (s *stack) catalogue() []fault {
 func killing(name string, victims []*process, longest time.Duration) fault {
 	return fault{name, longest, len(victims), func(ctx context.Context, victim int, length time.Duration) error {
 		return victims[victim].restart(ctx, os.Kill, length)
+	}}
+}
+
+// crashDatabase is `pg_ctl restart -m immediate`: PostgreSQL ends as it stands and recovers from its log when it starts again.
+func (s *stack) crashDatabase() fault {
+	return fault{"crash database", 10 * time.Second, 1, func(ctx context.Context, _ int, length time.Duration) error {
+		return s.database.restart(ctx, syscall.SIGQUIT, length)
 	}}
 }
 

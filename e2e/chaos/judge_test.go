@@ -137,16 +137,16 @@ func (s *stack) judgeWebhook(ctx context.Context, v *verdict, id string, r recor
 
 // hasLateEvent looks for a LateEventWorkflow of the session.
 func (s *stack) hasLateEvent(ctx context.Context, sessionID string) (bool, error) {
-	count, err := s.countLateEvents(ctx, fmt.Sprintf("%s = '%s'", payout.SearchAttributeSession, sessionID))
+	count, err := s.count(ctx, payout.LateEventWorkflowType, fmt.Sprintf("%s = '%s'", payout.SearchAttributeSession, sessionID))
 	return count > 0, err
 }
 
-func (s *stack) countLateEvents(ctx context.Context, filter string) (int64, error) {
+func (s *stack) count(ctx context.Context, workflowType, filter string) (int64, error) {
 	answer, err := s.client.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{
-		Query: fmt.Sprintf("WorkflowType = '%s' AND %s", payout.LateEventWorkflowType, filter),
+		Query: fmt.Sprintf("WorkflowType = '%s' AND %s", workflowType, filter),
 	})
 	if err != nil {
-		return 0, fmt.Errorf("counting late events with %s: %w", filter, err)
+		return 0, fmt.Errorf("counting %s with %s: %w", workflowType, filter, err)
 	}
 	return answer.GetCount(), nil
 }

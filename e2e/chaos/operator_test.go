@@ -12,6 +12,12 @@ import (
 	"pikepayouts/starter"
 )
 
+// List filters of Temporal.
+const (
+	isOpen   = "ExecutionStatus = 'Running'"
+	hasEnded = "ExecutionStatus != 'Running'"
+)
+
 // operator is the person who looks at payouts with attention raised. Like a good one, it first lets
 // the payout look again, and closes only what Pike's support (the ledger) is sure of.
 type operator struct {
@@ -53,7 +59,7 @@ func (o *operator) round(ctx context.Context) ([]problem, error) {
 		return nil, err
 	}
 	var open []problem
-	for summary, err := range o.stack.starter.List(ctx, starter.Filter{Query: "ExecutionStatus = 'Running'"}) {
+	for summary, err := range o.stack.starter.List(ctx, starter.Filter{Query: isOpen}) {
 		if err != nil {
 			return open, err //nolint:wrapcheck // it says that listing failed
 		}
@@ -109,12 +115,12 @@ func (o *operator) resolve(ctx context.Context, summary starter.Summary, session
 
 // lateEvents looks at the late events that are open, and closes those with attention as the ledger says.
 func (o *operator) lateEvents(ctx context.Context, sessions map[string]pikesim.SessionSummary) ([]problem, error) {
-	count, err := o.stack.countLateEvents(ctx, "ExecutionStatus = 'Running'")
+	count, err := o.stack.count(ctx, payout.LateEventWorkflowType, isOpen)
 	if err != nil || count == 0 {
 		return nil, err
 	}
 	open := []problem{{text: fmt.Sprintf("%d late events are open", count)}}
-	filter := starter.Filter{Attention: payout.AttentionLateEvent, Query: "ExecutionStatus = 'Running'"}
+	filter := starter.Filter{Attention: payout.AttentionLateEvent, Query: isOpen}
 	for summary, err := range o.stack.starter.List(ctx, filter) {
 		if err != nil {
 			return open, err //nolint:wrapcheck // it says that listing failed

@@ -26,6 +26,7 @@ const (
 type command struct {
 	path                   string
 	arguments, environment []string
+	user                   *syscall.Credential // nil is the user of the test
 }
 
 // process is a real process that may be killed, frozen and started again.
@@ -72,6 +73,7 @@ func (p *process) start() error {
 	i := &incarnation{command: exec.Command(p.command.path, p.command.arguments...), ended: make(chan struct{})}
 	i.command.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Dir(p.log.Name())}, p.command.environment...)
 	i.command.Stdout, i.command.Stderr, i.command.SysProcAttr = p.log, p.log, childAttributes()
+	i.command.SysProcAttr.Credential = p.command.user
 	started := make(chan error)
 	go p.live(i, started)
 	if err := <-started; err != nil {

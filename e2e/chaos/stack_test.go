@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -40,7 +41,9 @@ type stack struct {
 	lifetime context.Context
 	binary   string
 
+	temporalAddress   string
 	temporal          *process
+	database          *process // of Temporal on PostgreSQL; nil with the dev server
 	workers, gateways []*process
 	simulator         *process
 	ops               []string // addresses of workers and gateways
@@ -55,6 +58,15 @@ type stack struct {
 // newStack returns once everything is ready. Nothing of it outlives the test.
 func newStack(t *testing.T) *stack {
 	t.Helper()
+	s := newTemporal(t)
+	require.NoError(t, s.startPayouts())
+	require.NoError(t, s.waitUntilReady(t.Context()))
+	return s
+}
+
+// newTemporal is a stack of which Temporal alone runs.
+func newTemporal(t *testing.T) *stack {
+	t.Helper()
 	folder, err := os.MkdirTemp("", "payouts-chaos-")
 	require.NoError(t, err)
 	t.Cleanup(func() { keepOrRemove(t, folder) })
@@ -64,8 +76,6 @@ func newStack(t *testing.T) *stack {
 	t.Cleanup(cancel)
 	require.NoError(t, s.build())
 	require.NoError(t, s.startTemporal())
-	require.NoError(t, s.startPayouts())
-	require.NoError(t, s.waitUntilReady(t.Context()))
 	return s
 }
 
@@ -79,6 +89,9 @@ func keepOrRemove(t *testing.T, folder string) {
 
 // close kills what runs, by its pid.
 func (s *stack) close() {
+	if s.database != nil {
+		_ = s.database.end(syscall.SIGQUIT) // it takes its own children along, and waits for them
+	}
 	for _, p := range s.processes() {
 		p.close()
 	}
@@ -92,7 +105,7 @@ func (s *stack) close() {
 
 // processes are those that were started.
 func (s *stack) processes() []*process {
-	all := slices.Concat(s.workers, s.gateways, []*process{s.simulator, s.temporal})
+	all := slices.Concat(s.workers, s.gateways, []*process{s.simulator, s.temporal, s.database})
 	return slices.DeleteFunc(all, func(p *process) bool { return p == nil })
 }
 
@@ -108,15 +121,47 @@ func (s *stack) build() error {
 		{s.binary, "keygen", "--out", s.folder, "--name", "partner", "--bits", "2048"},
 		{s.binary, "keygen", "--out", s.folder, "--name", "pike", "--bits", "2048"},
 	} {
-		if output, err := exec.Command(arguments[0], arguments[1:]...).CombinedOutput(); err != nil {
-			return fmt.Errorf("%v: %w\n%s", arguments, err, output)
+		if err := complete(exec.CommandContext(s.lifetime, arguments[0], arguments[1:]...)); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// startTemporal starts a dev server on a file, so that it can be killed and started again.
+// complete runs the command to its end.
+func complete(c *exec.Cmd) error {
+	if output, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("%v: %w\n%s", c.Args, err, output)
+	}
+	return nil
+}
+
+// startTemporal returns once the server can take payouts.
 func (s *stack) startTemporal() error {
+	addresses, err := freeAddresses(s.lifetime, 1)
+	if err != nil {
+		return err
+	}
+	s.temporalAddress = addresses[0]
+	if s.client, err = client.NewLazyClient(client.Options{HostPort: s.temporalAddress, Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler))}); err != nil {
+		return fmt.Errorf("making a Temporal client: %w", err)
+	}
+	s.starter = starter.New(s.client, starter.Options{})
+	start := s.startDevServer
+	if *onPostgres {
+		start = s.startServerOnPostgres
+	}
+	if err := start(); err != nil {
+		return err
+	}
+	if err := eventually(s.lifetime, readyWithin, s.temporalAnswers); err != nil {
+		return fmt.Errorf("waiting for Temporal: %w", err)
+	}
+	return s.linkToTemporal()
+}
+
+// startDevServer starts it on a file, so that it can be killed and started again.
+func (s *stack) startDevServer() error {
 	path := os.Getenv("PAYOUTS_TEMPORAL_BIN")
 	if path == "" {
 		path = filepath.Join("..", "..", "bin", "temporal")
@@ -125,11 +170,7 @@ func (s *stack) startTemporal() error {
 	if err != nil {
 		return fmt.Errorf("finding the Temporal CLI: %w", err)
 	}
-	addresses, err := freeAddresses(s.lifetime, 1)
-	if err != nil {
-		return err
-	}
-	host, port, _ := strings.Cut(addresses[0], ":")
+	host, port, _ := strings.Cut(s.temporalAddress, ":")
 	arguments := []string{"server", "start-dev", "--headless", "--ip", host, "--port", port, "--log-level", "error",
 		"--db-filename", filepath.Join(s.folder, "temporal.db")}
 	for name, kind := range worker.SearchAttributes() {
@@ -138,19 +179,16 @@ func (s *stack) startTemporal() error {
 	if s.temporal, err = startProcess(s.lifetime, s.folder, "temporal", command{path: path, arguments: arguments}); err != nil {
 		return fmt.Errorf("is there a Temporal CLI (`make temporal`)? %w", err)
 	}
-	if s.client, err = client.NewLazyClient(client.Options{HostPort: addresses[0], Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler))}); err != nil {
-		return fmt.Errorf("making a Temporal client: %w", err)
-	}
-	s.starter = starter.New(s.client, starter.Options{})
-	if err := eventually(s.lifetime, readyWithin, s.temporalAnswers); err != nil {
-		return fmt.Errorf("waiting for Temporal: %w", err)
-	}
+	return nil
+}
+
+func (s *stack) linkToTemporal() error {
 	for n := range replicas {
 		for _, links := range []struct {
 			name string
 			of   *[]*link
 		}{{"worker", &s.workersToTemporal}, {"gateway", &s.gatewaysToTemporal}} {
-			l, err := newLink(s.lifetime, fmt.Sprintf("%s-%d to temporal", links.name, n), addresses[0])
+			l, err := newLink(s.lifetime, fmt.Sprintf("%s-%d to temporal", links.name, n), s.temporalAddress)
 			if err != nil {
 				return err
 			}
