@@ -18,8 +18,9 @@ RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache
 # to see whether it has run before.
 FROM busybox:1.37.0-musl AS keys
 COPY --from=build /out/payouts /payouts
-# A new volume takes owner and mode from here, so a process that is not root can write to it.
+# New volumes take owner and mode from here, so a process that is not root can write to them.
 COPY --from=build --chown=65532:65532 --chmod=0700 /out/keys /keys
+COPY --from=build --chown=65532:65532 --chmod=0700 /out/keys /keyset
 COPY --chmod=0755 deploy/compose/keys.sh /keys.sh
 USER 65532:65532
 ENTRYPOINT ["/keys.sh"]
