@@ -100,7 +100,7 @@ type operatorAct struct {
 func operatorActs() []operatorAct {
 	type commands = [][]string
 	moreAttempts := []string{"update-options", "--retry-maximum-attempts", "5"}
-	muchLater := slices.Concat(moreAttempts, []string{"--retry-initial-interval", "1h"})
+	muchLater := slices.Concat(moreAttempts, []string{"--retry-initial-interval", "1h", "--retry-maximum-interval", "1h"})
 	return []operatorAct{
 		{"more attempts", commands{moreAttempts}, nil},
 		{"reset in flight", commands{{"reset"}}, nil},

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
 	"pikepayouts/payout"
 )
 
@@ -154,6 +155,10 @@ func (r *run) table(v verdict, payouts int) string {
 			rows = append(rows, []string{p.name + " ended", strings.Join(crashes, ", ")})
 		}
 	}
+	return aligned(rows)
+}
+
+func aligned(rows [][]string) string {
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
