@@ -77,8 +77,8 @@ func TestPayoutsOnPostgreSQL(t *testing.T) {
 	require.Contains(t, string(log), "automatic recovery in progress", "the database was not hit hard enough")
 	listed := s.listed(t)
 	t.Log("\n" + figures(began, produced, listed))
-	requireEnds(t, produced, listed)
 	r.judge(t)
+	requireEnds(t, produced, listed)
 }
 
 func requirePostgres(t *testing.T) {
