@@ -84,7 +84,7 @@ func (s *stack) startImpatientWorker() {
 	s.t.Helper()
 	client, err := pike.NewClient(pike.Config{BaseURL: s.simURL, Project: project, Signer: shared.partnerKey, Timeout: ambiguityTimeout})
 	require.NoError(s.t, err)
-	w := worker.New(shared.temporal, worker.Options{TaskQueue: s.taskQueue, Pike: client})
+	w := worker.New(shared.temporal, s.workerOptions(client))
 	require.NoError(s.t, w.Start())
 	s.t.Cleanup(w.Stop)
 }

@@ -83,7 +83,7 @@ func TestAConfirmThatWaitedInTheQueueIsNotSent(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, stackOptions{noWorker: true})
 	r := order(t, pikesim.PresetConfirmed, manual, func(r *payout.Request) { r.Policy.ConfirmTimeout = payout.Duration(20 * time.Second) })
-	w := worker.New(shared.temporal, worker.Options{TaskQueue: s.taskQueue, Pike: s.pikeClient(pike.V1)})
+	w := worker.New(shared.temporal, s.workerOptions(s.pikeClient(pike.V1)))
 	require.NoError(t, w.Start())
 	s.start(r)
 	s.eventually(r, payout.StateAwaitingDecision)

@@ -354,7 +354,7 @@ func (s *stack) startWorkerThrough(address string) {
 	temporal, err := dialTemporal(address)
 	require.NoError(s.t, err)
 	s.t.Cleanup(temporal.Close)
-	w := worker.New(temporal, worker.Options{TaskQueue: s.taskQueue, Pike: s.pikeClient("")})
+	w := worker.New(temporal, s.workerOptions(s.pikeClient("")))
 	require.NoError(s.t, w.Start())
 	s.t.Cleanup(w.Stop)
 }

@@ -36,9 +36,10 @@ import (
 // workingWith runs do while the only worker has those keys, and stops that worker.
 func (s *stack) workingWith(keys *codec.Keyset, do func()) {
 	s.t.Helper()
-	options := plainOptions(shared.address)
+	options, forWorker := plainOptions(shared.address), s.workerOptions(s.pikeClient(pike.V1))
 	codec.UseInWorker(&options, keys, workflows.Refusable)
-	w := worker.New(s.dial(options), worker.Options{TaskQueue: s.taskQueue, Pike: s.pikeClient(pike.V1)})
+	forWorker.DataConverter = options.DataConverter
+	w := worker.New(s.dial(options), forWorker)
 	require.NoError(s.t, w.Start())
 	defer w.Stop()
 	do()

@@ -34,7 +34,7 @@ type heldAnswer struct {
 func (s *stack) startHoldingWorker() *heldPike {
 	s.t.Helper()
 	h := &heldPike{Pike: s.pikeClient(pike.V1), held: map[string]*heldAnswer{}}
-	w := worker.New(shared.temporal, worker.Options{TaskQueue: s.taskQueue, Pike: h})
+	w := worker.New(shared.temporal, s.workerOptions(h))
 	require.NoError(s.t, w.Start())
 	s.t.Cleanup(w.Stop)
 	return h

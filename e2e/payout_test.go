@@ -205,7 +205,7 @@ func TestAnObservingWorkerSendsNothing(t *testing.T) {
 		held(fresh)
 		require.Zero(t, s.calls(fresh, "session/start/payout"))
 	})
-	w := worker.New(shared.temporal, worker.Options{TaskQueue: s.taskQueue, Pike: s.pikeClient(pike.V1)})
+	w := worker.New(shared.temporal, s.workerOptions(s.pikeClient(pike.V1)))
 	require.NoError(t, w.Start())
 	s.start(decided)
 	s.eventually(decided, payout.StateAwaitingDecision)

@@ -78,9 +78,11 @@ func TestResetOfAFinishedPayoutPaysOnce(t *testing.T) {
 }
 
 // TestResetOfARunningPayoutAdoptsItsSession resets twice to the very beginning while people have not decided yet.
+// The worker is a process: it must be able to read the histories of the earlier runs.
 func TestResetOfARunningPayoutAdoptsItsSession(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, stackOptions{})
+	s := newStack(t, stackOptions{noWorker: true})
+	startWorkerProcess(t, workerEnvironment(t, s, s.simURL))
 	r := order(t, pikesim.PresetConfirmed, manual, polling(time.Second))
 	s.start(r)
 	for range 2 {
@@ -123,7 +125,7 @@ func (f *flakyPike) StartPayout(ctx context.Context, request pike.StartPayoutReq
 func (s *stack) startFlakyWorker() *flakyPike {
 	s.t.Helper()
 	f := &flakyPike{Pike: s.pikeClient(pike.V1)}
-	w := worker.New(shared.temporal, worker.Options{TaskQueue: s.taskQueue, Pike: f})
+	w := worker.New(shared.temporal, s.workerOptions(f))
 	require.NoError(s.t, w.Start())
 	s.t.Cleanup(w.Stop)
 	return f

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
+	"pikepayouts/activities"
 	"pikepayouts/payout"
 	"pikepayouts/pike"
 	"pikepayouts/pikesim"
@@ -103,15 +104,21 @@ func (s *stack) startSimulator(options stackOptions) {
 }
 
 func (s *stack) startWorker(version pike.Version) {
-	w := worker.New(shared.temporal, worker.Options{TaskQueue: s.taskQueue, Pike: s.pikeClient(version)})
+	w := worker.New(shared.temporal, s.workerOptions(s.pikeClient(version)))
 	require.NoError(s.t, w.Start())
 	s.t.Cleanup(w.Stop)
+}
+
+func (s *stack) workerOptions(provider activities.Pike) worker.Options {
+	return worker.Options{TaskQueue: s.taskQueue, Pike: provider, DataConverter: temporalOptions("").DataConverter}
 }
 
 // observing runs do while the only worker observes, and stops that worker.
 func (s *stack) observing(do func()) {
 	s.t.Helper()
-	w := worker.New(shared.temporal, worker.Options{TaskQueue: s.taskQueue, Pike: s.pikeClient(pike.V1), ObserveOnly: true})
+	options := s.workerOptions(s.pikeClient(pike.V1))
+	options.ObserveOnly = true
+	w := worker.New(shared.temporal, options)
 	require.NoError(s.t, w.Start())
 	defer w.Stop()
 	do()

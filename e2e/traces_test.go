@@ -288,7 +288,7 @@ func (s *stack) tracedWorker(c *collector) (stop func()) {
 	options.Interceptors = traces.Interceptors()
 	temporal, err := client.Dial(options)
 	require.NoError(s.t, err)
-	w := worker.New(temporal, worker.Options{TaskQueue: s.taskQueue, Pike: activities.Traced(s.pikeClient(pike.V1), traces.Tracer())})
+	w := worker.New(temporal, s.workerOptions(activities.Traced(s.pikeClient(pike.V1), traces.Tracer())))
 	require.NoError(s.t, w.Start())
 	stop = sync.OnceFunc(func() { w.Stop(); temporal.Close(); traces.Stop(s.t.Context()) })
 	s.t.Cleanup(stop)

@@ -50,7 +50,10 @@ func New(c client.Client, options Options) sdkworker.Worker {
 		TaskQueueActivitiesPerSecond: options.RateLimit,
 		WorkflowPanicPolicy:          sdkworker.BlockWorkflow, // a bug must stop payouts, not fail them (hazard T6)
 		DisableRegistrationAliasing:  true,
-		DeploymentOptions:            deploymentOptions(options.Version),
+		// A started activity would be lost with the worker that ends a workflow task, and cost its payout a settle
+		// delay; and the schedule-to-start latency would not show that workers are too few (Temporal 1.32 and newer).
+		DisableEagerActivities: true,
+		DeploymentOptions:      deploymentOptions(options.Version),
 	})
 	Register(w, activities.New(activities.Config{
 		Pike: options.Pike, Runs: activities.NewRuns(c, options.DataConverter), ObserveOnly: options.ObserveOnly,

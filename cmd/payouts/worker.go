@@ -99,6 +99,7 @@ func runWorker(ctx context.Context, settings config.Worker, logger *slog.Logger)
 	w := worker.New(c, worker.Options{
 		TaskQueue: settings.TaskQueue, Pike: activities.Traced(provider, traces.Tracer()),
 		RateLimit: settings.RateLimit, ObserveOnly: settings.ObserveOnly, Version: settings.Version,
+		DataConverter: settings.Temporal.DataConverter,
 	})
 	logger.Info("worker runs", "task_queue", settings.TaskQueue, "namespace", namespace,
 		"pike_base_url", settings.Pike.BaseURL, "pike_api_version", settings.Pike.Version, "ops", ops.Addr().String())
