@@ -81,7 +81,7 @@ func (e *evidence) remove() {
 
 // canaries are the secrets of the suite, by what they are.
 func canaries() map[string][]byte {
-	secrets := map[string][]byte{"a recipient's name": []byte(recipientName)}
+	secrets := map[string][]byte{"a recipient's name": []byte(recipientName), "an API key of Temporal": []byte(apiKey)}
 	for _, preset := range pikesim.Presets() {
 		secrets["the card token of "+string(preset.Name)] = []byte(pikesim.Token(preset.Name))
 	}

@@ -22,15 +22,15 @@ type send func(context.Context) (frame, error)
 
 // newLine is a proxy between workers and Temporal, so that a test knows what a worker has
 // reported, and holds what it must not report or take up yet. It returns its address.
-func newLine(t *testing.T, admit admission) string {
+func newLine(t *testing.T, admit admission, options ...grpc.ServerOption) string {
 	t.Helper()
 	upstream, err := grpc.NewClient(shared.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = upstream.Close() })
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	server := grpc.NewServer(grpc.ForceServerCodec(frameCodec{}), grpc.UnknownServiceHandler(passOn(upstream, admit)),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true})) // the SDK pings often
+	server := grpc.NewServer(append(options, grpc.ForceServerCodec(frameCodec{}), grpc.UnknownServiceHandler(passOn(upstream, admit)),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}))...) // the SDK pings often
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
 	return listener.Addr().String()
