@@ -117,7 +117,7 @@ func TestTemporalBehindTLS(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			environment := append(way.environment, "TEMPORAL_ADDRESS="+way.address, "TEMPORAL_NAMESPACE=default")
+			environment := append([]string{"TEMPORAL_ADDRESS=" + way.address, "TEMPORAL_NAMESPACE=default"}, way.environment...)
 			s := newStack(t, stackOptions{noWorker: true})
 			gateway := startGatewayProcess(t, append(environment, "PAYOUTS_TASK_QUEUE="+s.taskQueue)...)
 			startWorkerProcess(t, append(workerEnvironment(t, s, s.simURL), environment...))

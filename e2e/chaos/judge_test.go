@@ -223,7 +223,7 @@ func (s *stack) record(ctx context.Context, id string) (record, error) {
 			return record{lost: true}, nil
 		}
 		if err == nil {
-			err = r.note(event)
+			err = r.note(event, s.converter)
 		}
 		if err != nil {
 			return record{}, fmt.Errorf("the history of %s: %w", id, err)
@@ -244,8 +244,7 @@ var ends = []enumspb.EventType{
 	enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED, enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED,
 }
 
-func (r *record) note(event *historypb.HistoryEvent) error {
-	decode := converter.GetDefaultDataConverter()
+func (r *record) note(event *historypb.HistoryEvent, decode converter.DataConverter) error {
 	if slices.Contains(ends, event.GetEventType()) {
 		r.endedAs, r.endedAt = event.GetEventType(), event.GetEventTime().AsTime()
 	}
@@ -262,7 +261,7 @@ func (r *record) note(event *historypb.HistoryEvent) error {
 	upserted := event.GetUpsertWorkflowSearchAttributesEventAttributes().GetSearchAttributes().GetIndexedFields()
 	if raised := upserted[payout.SearchAttributeAttention]; raised != nil {
 		var reason payout.AttentionReason
-		_ = decode.FromPayload(raised, &reason) // cleared attention has no value
+		_ = converter.GetDefaultDataConverter().FromPayload(raised, &reason) // in clear; cleared attention has no value
 		if reason != "" && !slices.Contains(r.attention, reason) {
 			r.attention = append(r.attention, reason)
 		}

@@ -18,9 +18,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/log"
 	"golang.org/x/sync/errgroup"
 
+	"pikepayouts/codec"
+	"pikepayouts/config"
 	"pikepayouts/pikesim"
 	"pikepayouts/starter"
 	"pikepayouts/webhookgw"
@@ -53,6 +56,8 @@ type stack struct {
 	pike    *pike
 	client  client.Client // straight to Temporal: callers are not what is tested
 	starter *starter.Starter
+	// converter reads what Temporal keeps.
+	converter converter.DataConverter
 }
 
 // newStack returns once everything is ready. Nothing of it outlives the test.
@@ -120,6 +125,7 @@ func (s *stack) build() error {
 		{"go", "build", "-o", s.binary, "pikepayouts/cmd/payouts"},
 		{s.binary, "keygen", "--out", s.folder, "--name", "partner", "--bits", "2048"},
 		{s.binary, "keygen", "--out", s.folder, "--name", "pike", "--bits", "2048"},
+		{s.binary, "keygen", "--keyset", s.file(keysetFile)},
 	} {
 		if err := complete(exec.CommandContext(s.lifetime, arguments[0], arguments[1:]...)); err != nil {
 			return err
@@ -143,10 +149,9 @@ func (s *stack) startTemporal() error {
 		return err
 	}
 	s.temporalAddress = addresses[0]
-	if s.client, err = client.NewLazyClient(client.Options{HostPort: s.temporalAddress, Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler))}); err != nil {
-		return fmt.Errorf("making a Temporal client: %w", err)
+	if err := s.makeCaller(); err != nil {
+		return err
 	}
-	s.starter = starter.New(s.client, starter.Options{})
 	start := s.startDevServer
 	if *onPostgres {
 		start = s.startServerOnPostgres
@@ -158,6 +163,25 @@ func (s *stack) startTemporal() error {
 		return fmt.Errorf("waiting for Temporal: %w", err)
 	}
 	return s.linkToTemporal()
+}
+
+// keysetFile encrypts what Temporal keeps, for all processes and for the tests' own caller.
+const keysetFile = "keyset.json"
+
+// makeCaller makes the client of a service that starts payouts.
+func (s *stack) makeCaller() error {
+	keys, err := config.ReadKeyset(s.file(keysetFile))
+	if err != nil {
+		return fmt.Errorf("reading the keyset: %w", err)
+	}
+	options := client.Options{HostPort: s.temporalAddress, Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler))}
+	codec.Use(&options, keys)
+	if s.client, err = client.NewLazyClient(options); err != nil {
+		return fmt.Errorf("making a Temporal client: %w", err)
+	}
+	s.converter = options.DataConverter
+	s.starter = starter.New(s.client, starter.Options{DataConverter: s.converter})
+	return nil
 }
 
 // startDevServer starts it on a file, so that it can be killed and started again.
@@ -251,6 +275,7 @@ func (s *stack) startWorker(n int, simulator, ops string) error {
 	p, err := startProcess(s.lifetime, s.folder, fmt.Sprintf("worker-%d", n), command{path: s.binary, arguments: []string{"worker"}, environment: []string{
 		"TEMPORAL_ADDRESS=" + s.workersToTemporal[n].address, "PIKE_BASE_URL=http://" + toPike.address, "PIKE_PROJECT=" + project,
 		"PIKE_PRIVATE_KEY_FILE=" + s.file("partner-private.pem"), "PIKE_TIMEOUT=5s", "PAYOUTS_OPS_ADDR=" + ops,
+		"PAYOUTS_ENCRYPTION_KEYSET_FILE=" + s.file(keysetFile),
 	}})
 	s.workers = append(s.workers, p)
 	return err
@@ -259,7 +284,7 @@ func (s *stack) startWorker(n int, simulator, ops string) error {
 func (s *stack) startGateway(n int, webhooks, ops string) error {
 	p, err := startProcess(s.lifetime, s.folder, fmt.Sprintf("gateway-%d", n), command{path: s.binary, arguments: []string{"webhookgw"}, environment: []string{
 		"TEMPORAL_ADDRESS=" + s.gatewaysToTemporal[n].address, "PIKE_WEBHOOK_PUBLIC_KEY_FILES=" + s.file("pike-public.pem"),
-		"WEBHOOKGW_ADDR=" + webhooks, "PAYOUTS_OPS_ADDR=" + ops,
+		"WEBHOOKGW_ADDR=" + webhooks, "PAYOUTS_OPS_ADDR=" + ops, "PAYOUTS_ENCRYPTION_KEYSET_FILE=" + s.file(keysetFile),
 	}})
 	s.gateways = append(s.gateways, p)
 	return err
