@@ -213,3 +213,26 @@ func TestHealthcheck(t *testing.T) {
 	server.Close()
 	require.Equal(t, exitFailed, runWith(t.Context(), environment, "healthcheck").code)
 }
+
+// TestPollersCheck: not ready before the worker polls, nor once it has stopped.
+func TestPollersCheck(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	check := pollersCheck(registry)
+	require.Error(t, check.Run(t.Context()))
+	handler, err := telemetry.NewTemporalMetrics(registry, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	pollers := handler.WithTags(map[string]string{"poller_type": "workflow_task"}).Gauge("temporal_num_pollers")
+	pollers.Update(2)
+	require.NoError(t, check.Run(t.Context()))
+	pollers.Update(0)
+	require.Error(t, check.Run(t.Context()))
+}
+
+func TestAcceptsCheck(t *testing.T) {
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", ":0")
+	require.NoError(t, err)
+	check := acceptsCheck(listener.Addr())
+	require.NoError(t, check.Run(t.Context()))
+	require.NoError(t, listener.Close())
+	require.Error(t, check.Run(t.Context()))
+}

@@ -82,19 +82,32 @@ func runGateway(ctx context.Context, settings config.Gateway, logger *slog.Logge
 	if err != nil {
 		return fmt.Errorf("making the gateway: %w", err)
 	}
-	ops, err := telemetry.ListenOps(ctx, telemetry.OpsConfig{
-		Addr: settings.OpsAddr, Gatherer: registry, Checks: []telemetry.Check{temporalCheck(c)}, Logger: logger,
-	})
-	if err != nil {
-		return fmt.Errorf("PAYOUTS_OPS_ADDR: %w", err)
-	}
 	listener, err := webhookgw.Listen(ctx, settings.Webhooks.Addr, webhookgw.DefaultMaxConnections)
 	if err != nil {
 		return fmt.Errorf("WEBHOOKGW_ADDR: %w", err)
 	}
+	ops, err := telemetry.ListenOps(ctx, telemetry.OpsConfig{
+		Addr: settings.OpsAddr, Gatherer: registry, Checks: []telemetry.Check{temporalCheck(c), acceptsCheck(listener.Addr())}, Logger: logger,
+	})
+	if err != nil {
+		_ = listener.Close()
+		return fmt.Errorf("PAYOUTS_OPS_ADDR: %w", err)
+	}
 	logger.Info("gateway runs", "webhooks", webhookURL(listener.Addr(), settings.Webhooks.Path), "ops", ops.Addr().String())
 	server := webhookgw.NewServer(settings.Webhooks.Addr, handler, logger)
 	return serveWithOps(ctx, ops, func(ctx context.Context) error { return webhookgw.Serve(ctx, server, listener) })
+}
+
+// acceptsCheck is whether a webhook would find the port open.
+func acceptsCheck(addr net.Addr) telemetry.Check {
+	return telemetry.Check{Name: "webhook port", Run: func(ctx context.Context) error {
+		connection, err := new(net.Dialer).DialContext(ctx, addr.Network(), addr.String())
+		if err != nil {
+			return fmt.Errorf("connecting to it: %w", err)
+		}
+		_ = connection.Close()
+		return nil
+	}}
 }
 
 func webhookURL(addr net.Addr, path string) string { return "http://" + addr.String() + path }

@@ -73,7 +73,8 @@ func runWorker(ctx context.Context, settings config.Worker, logger *slog.Logger)
 	if err != nil {
 		return err
 	}
-	settings.Temporal.MetricsHandler, err = telemetry.NewTemporalMetrics(registry, logger, worker.MetricViews()...)
+	sdkMetrics := prometheus.NewRegistry() // apart: readiness looks at these alone
+	settings.Temporal.MetricsHandler, err = telemetry.NewTemporalMetrics(sdkMetrics, logger, worker.MetricViews()...)
 	if err != nil {
 		return fmt.Errorf("making Temporal's metrics: %w", err)
 	}
@@ -91,7 +92,8 @@ func runWorker(ctx context.Context, settings config.Worker, logger *slog.Logger)
 	}
 	registry.MustRegister(worker.NewOpenMetrics(c, settings.TaskQueue, logger))
 	ops, err := telemetry.ListenOps(ctx, telemetry.OpsConfig{
-		Addr: settings.OpsAddr, Gatherer: registry, Checks: []telemetry.Check{temporalCheck(c)}, Logger: logger,
+		Addr: settings.OpsAddr, Gatherer: prometheus.Gatherers{registry, sdkMetrics},
+		Checks: []telemetry.Check{temporalCheck(c), pollersCheck(sdkMetrics)}, Logger: logger,
 	})
 	if err != nil {
 		return fmt.Errorf("PAYOUTS_OPS_ADDR: %w", err)
@@ -110,6 +112,24 @@ func runWorker(ctx context.Context, settings config.Worker, logger *slog.Logger)
 		logger.Warn("PAYOUTS_OBSERVE_ONLY is on: no start, confirm or cancel is sent; payouts wait")
 	}
 	return serveWithOps(ctx, ops, func(ctx context.Context) error { return work(ctx, w) })
+}
+
+// pollersCheck is whether the worker asks Temporal for tasks, by the SDK's own count.
+func pollersCheck(sdkMetrics prometheus.Gatherer) telemetry.Check {
+	return telemetry.Check{Name: "pollers", Run: func(context.Context) error {
+		families, err := sdkMetrics.Gather()
+		if err != nil {
+			return fmt.Errorf("reading the SDK's metrics: %w", err)
+		}
+		for _, family := range families {
+			for _, series := range family.GetMetric() {
+				if family.GetName() == "temporal_num_pollers" && series.GetGauge().GetValue() > 0 {
+					return nil
+				}
+			}
+		}
+		return errors.New("the worker does not poll its task queue")
+	}}
 }
 
 // workerRegistry shows beside the usual metrics whether the worker observes only.
