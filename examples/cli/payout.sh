@@ -15,6 +15,7 @@ usage() {
 
 [ $# -eq 3 ] || [ $# -eq 4 ] || usage
 payout_id=$1 amount=$2 currency=$3 decision=${4:-}
+case $amount in '' | *[!0-9]*) usage ;; esac
 case $decision in '' | confirm | cancel) ;; *) usage ;; esac
 
 workflow_id=payout/$payout_id
@@ -58,15 +59,20 @@ decide() {
 		--input "{\"decision\":\"$decision\",\"by\":\"$decider\"}" >/dev/null
 }
 
-# watch prints every change of state until the payout has ended.
+# watch prints every change of state, until it is killed: it is for people, the truth is the result.
 watch() {
 	seen=
-	while state=$(temporal_workflow query --type status -o json | jq -r '.queryResult[0].state'); do
-		[ "$state" = "$seen" ] || echo "$state"
+	while sleep 1; do
+		state=$(temporal_workflow query --type status -o json 2>/dev/null | jq -r '.queryResult[0].state')
+		[ "$state" = "$seen" ] || echo "${state:-no answer}"
 		seen=$state
-		case $state in succeeded | failed | cancelled) return ;; esac
-		sleep 1
 	done
+}
+
+# result waits for the end, and comes without a worker too. Its own exit code says
+# whether the workflow completed, which it does however the payout ends.
+result() {
+	temporal_workflow result -o json || true
 }
 
 digest=$(order | sha256sum | cut -d' ' -f1)
@@ -78,8 +84,14 @@ same_order || {
 if [ -n "$decision" ]; then
 	decide || echo "what came of the payout is to be seen below" >&2
 fi
-watch
-# The truth is the result, which comes without a worker too. It waits for the end.
-result=$(temporal_workflow result -o json)
-echo "$result" | jq '.result | {payout_id, state, decision, error}'
-[ "$(echo "$result" | jq -r '.result.state')" = succeeded ] || exit 3
+watch &
+watcher=$!
+trap 'kill "$watcher" 2>/dev/null || true' EXIT
+result=$(result)
+kill "$watcher"
+echo "$result" | jq '.result // .closeEvent'
+case $(echo "$result" | jq -r '.result.state') in
+succeeded) ;;
+failed | cancelled) exit 3 ;;
+*) exit 1 ;; # the request was refused, or somebody terminated the run
+esac
