@@ -50,6 +50,7 @@ var rules = map[string]rule{
 	"codec":       {others: everyOne},
 	"config":      {ours: []string{"pike", "codec"}, others: everyOne},
 	"telemetry":   {ours: []string{"payout"}, others: everyOne},
+	"examples/go": {ours: []string{"payout", "starter", "codec"}, others: []string{"go.temporal.io/sdk"}},
 	"cmd/payouts": {ours: everyOne, others: everyOne},
 	"e2e":         {ours: everyOne, others: everyOne},
 	"e2e/chaos":   {}, // tests only
