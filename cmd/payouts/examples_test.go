@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,8 +92,12 @@ func (e *example) pays() {
 	auto, confirmed, cancelled, inClear := e.name+"-auto", e.name+"-confirmed", e.name+"-cancelled", e.name+"-in-clear"
 
 	e.run(exitDone, auto, "10000", "eur")
+	first := e.runID(auto)
 	e.run(exitDone, auto, "10000", "eur") // the same again
 	e.run(exitConflict, auto, "10001", "eur")
+	require.Equal(e.t, exitDone, e.operatorStarts(auto, "10000"))
+	require.Equal(e.t, exitConflict, e.operatorStarts(auto, "10001"))
+	require.Equal(e.t, first, e.runID(auto), "a second run")
 	require.Equal(e.t, payout.StateSucceeded, e.status(auto).State)
 	require.Equal(e.t, payout.AmountDetails{Amount: 10000, Currency: "eur"}, e.status(auto).AmountDetails)
 	require.Equal(e.t, 1, e.movements(auto))
@@ -128,8 +133,8 @@ func (e *example) isRefusedInClear(id string) {
 // run is one run of the program, and checks its exit code.
 func (e *example) run(want int, arguments ...string) {
 	e.t.Helper()
-	command := exec.CommandContext(e.t.Context(), e.command[0], append(e.command[1:len(e.command):len(e.command)], arguments...)...)
-	command.Env = append(e.environment[:len(e.environment):len(e.environment)], e.encryption)
+	command := exec.CommandContext(e.t.Context(), e.command[0], slices.Concat(e.command[1:], arguments)...)
+	command.Env = slices.Concat(e.environment, []string{e.encryption})
 	output, err := command.CombinedOutput()
 	var failed *exec.ExitError
 	if !errors.As(err, &failed) {
@@ -145,6 +150,21 @@ func (e *example) status(id string) payout.Status {
 	var status payout.Status
 	require.NoError(e.t, json.Unmarshal([]byte(shown.stdout), &status))
 	return status
+}
+
+// operatorStarts orders what the example did, with another kind of caller.
+func (e *example) operatorStarts(id, amount string) int {
+	e.t.Helper()
+	return runWith(e.t.Context(), e.operator, "start", "--id", id, "--amount", amount, "--currency", "eur", "--full-name", exampleRecipient,
+		"--token", pikesim.Token(pikesim.PresetConfirmed)).code
+}
+
+// runID is the newest run under the payout's id.
+func (e *example) runID(id string) string {
+	e.t.Helper()
+	description, err := e.temporal.DescribeWorkflowExecution(e.t.Context(), payout.WorkflowID(id), "")
+	require.NoError(e.t, err)
+	return description.GetWorkflowExecutionInfo().GetExecution().GetRunId()
 }
 
 // movements is how often Pike paid.
