@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -25,6 +26,9 @@ import (
 
 // exampleRecipient stands nowhere else in the repository or in a history.
 const exampleRecipient = "Petrova-Exemplar Anna"
+
+// exampleTime is many times what one payout needs: a program that waits for one that never ends is killed.
+const exampleTime = time.Minute
 
 // TestExamples runs each caller of examples/ as its reader would, against the
 // encrypted demo. Only the one in Go has the keyset.
@@ -133,8 +137,11 @@ func (e *example) isRefusedInClear(id string) {
 // run is one run of the program, and checks its exit code.
 func (e *example) run(want int, arguments ...string) {
 	e.t.Helper()
-	command := exec.CommandContext(e.t.Context(), e.command[0], slices.Concat(e.command[1:], arguments)...)
+	ctx, cancel := context.WithTimeout(e.t.Context(), exampleTime)
+	defer cancel()
+	command := exec.CommandContext(ctx, e.command[0], slices.Concat(e.command[1:], arguments)...)
 	command.Env = slices.Concat(e.environment, []string{e.encryption})
+	command.WaitDelay = time.Second // what a killed shell leaves behind has the output open
 	output, err := command.CombinedOutput()
 	var failed *exec.ExitError
 	if !errors.As(err, &failed) {
