@@ -86,6 +86,14 @@ func (s *Starter) Wait(ctx context.Context, payoutID string) (payout.Status, err
 	}
 }
 
+// hintAt says why an error tells nothing: the SDK leaves "Encoded failure" where a client cannot decrypt.
+func hintAt(err error) string {
+	if strings.Contains(err.Error(), "Encoded failure") {
+		return " (the reason is encrypted, and this client has not the workers' keyset: codec.Use, or PAYOUTS_ENCRYPTION_KEYSET_FILE)"
+	}
+	return ""
+}
+
 func result[T any](ctx context.Context, s *Starter, of target, runID string) (T, error) {
 	var status T
 	err := s.client.GetWorkflow(ctx, of.workflowID, runID).Get(ctx, &status)
@@ -94,7 +102,7 @@ func result[T any](ctx context.Context, s *Starter, of target, runID string) (T,
 	}
 	var failed *temporal.WorkflowExecutionError
 	if errors.As(err, &failed) {
-		return status, fmt.Errorf("%s: %w: %w", of.name, ErrNoResult, errors.Unwrap(failed))
+		return status, fmt.Errorf("%s: %w: %w%s", of.name, ErrNoResult, errors.Unwrap(failed), hintAt(failed))
 	}
 	return status, fmt.Errorf("waiting for %s: %w", of.name, asContextError(ctx, err))
 }
