@@ -67,7 +67,7 @@ test-beside-chaos: build temporal
 	@echo "==> 5 minutes of chaos with real processes begin, to run beside all that follows; bin/chaos.log"
 	@$(GO) test -c -o bin/chaos.test ./e2e/chaos
 	@(cd e2e/chaos && ../../bin/chaos.test -test.v -test.timeout 25m -chaos.duration 5m -chaos.seed $(SEED) -chaos.rate 0.5) >bin/chaos.log 2>&1 & chaos=$$!; \
-	$(MAKE) --no-print-directory e2e test-chaos-memory breakages test-fuzz; rest=$$?; \
+	$(MAKE) --no-print-directory e2e webui test-chaos-memory breakages test-fuzz; rest=$$?; \
 	echo "==> waiting for the chaos to end"; wait $$chaos; chaos=$$?; cat bin/chaos.log; \
 	[ $$rest -eq 0 ] && [ $$chaos -eq 0 ]
 
@@ -75,6 +75,17 @@ test-beside-chaos: build temporal
 e2e: build temporal ## the end-to-end tests: a real Temporal server, real HTTP, real processes; about 6 minutes, most of it waiting
 	@echo "==> end-to-end tests: a real Temporal server, real HTTP, real processes (about 6 minutes)"
 	@$(GO) test -race -count=1 -parallel 24 -timeout 20m ./e2e
+
+# A module of its own: nothing else depends on a browser.
+.PHONY: webui
+webui: build temporal ## what operators do in the Temporal Web UI, in headless Chromium; half a minute, skipped without a browser (WEBUI_REQUIRED=1: an error)
+	@echo "==> the Temporal Web UI in headless Chromium; screenshots in bin/webui"
+	@cd e2e/webui && $(GO) vet . && $(GO) test -count=1 -timeout 10m -v . -screenshots ../../bin/webui
+
+.PHONY: screenshots
+screenshots: ## take the screenshots of the documents anew
+	@WEBUI_REQUIRED=1 $(MAKE) --no-print-directory webui
+	@cp bin/webui/list.png docs/webui-list.png && cp bin/webui/details.png docs/webui-payout.png
 
 .PHONY: test-chaos-memory
 test-chaos-memory:
