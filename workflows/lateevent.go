@@ -68,7 +68,7 @@ func (l *lateEventRun) handle() error {
 		return fmt.Errorf("setting the query handler: %w", err)
 	}
 	err = workflow.SetUpdateHandlerWithOptions(l.ctx, payout.UpdateResolve, l.resolve, workflow.UpdateHandlerOptions{
-		Description: resolveDescription, Validator: l.validateResolve,
+		Description: fmt.Sprintf(resolveDescription, workflow.GetInfo(l.ctx).WorkflowExecution.ID), Validator: l.validateResolve,
 	})
 	if err != nil {
 		return fmt.Errorf("setting the update handler: %w", err)

@@ -11,13 +11,19 @@ import (
 	"pikepayouts/payout"
 )
 
-const resolveDescription = `attention: {"action": "recheck"|"close_paid"|"close_not_paid", "by": "<who>", "reason": "<why>", "evidence": "<where from>"}`
+// The Web UI shows these where an update is entered. The codec server encrypts only
+// what names its workflow, and the Web UI does not show that refusal's reason.
+const (
+	decideDescription  = `confirm or cancel: {"decision": "confirm"|"cancel", "by": "<who>", "reason": "<why>", "workflow_id": "%s"}`
+	resolveDescription = `attention: {"action": "recheck"|"close_paid"|"close_not_paid", "by": "<who>", "reason": "<why>", "evidence": "<where from>", "workflow_id": "%s"}`
+)
 
 // signalDescription is for the Web UI, which offers to send one by hand.
 const signalDescription = `hint that Pike's session has changed, from the webhook gateway; only makes the payout read its status: {"session_id": "ps_…"}`
 
 // handle registers what others can ask of a payout and do to it. What stands in a description is the JSON that the Web UI asks for.
 func (p *payoutRun) handle() error {
+	id := workflow.GetInfo(p.ctx).WorkflowExecution.ID
 	for _, name := range signalNames { // the description is that of the first who asks for the channel
 		workflow.GetSignalChannelWithOptions(p.ctx, name, workflow.SignalChannelOptions{Description: signalDescription})
 	}
@@ -27,14 +33,14 @@ func (p *payoutRun) handle() error {
 		return fmt.Errorf("setting the query handler: %w", err)
 	}
 	err = workflow.SetUpdateHandlerWithOptions(p.ctx, payout.UpdateDecide, p.decide, workflow.UpdateHandlerOptions{
-		Description: `confirm or cancel: {"decision": "confirm"|"cancel", "by": "<who>", "reason": "<why>"}`,
+		Description: fmt.Sprintf(decideDescription, id),
 		Validator:   p.validateDecide,
 	})
 	if err != nil {
 		return fmt.Errorf("setting the update handler of %s: %w", payout.UpdateDecide, err)
 	}
 	err = workflow.SetUpdateHandlerWithOptions(p.ctx, payout.UpdateResolve, p.resolve, workflow.UpdateHandlerOptions{
-		Description: resolveDescription,
+		Description: fmt.Sprintf(resolveDescription, id),
 		Validator:   p.validateResolve,
 	})
 	if err != nil {
