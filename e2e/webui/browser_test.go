@@ -151,6 +151,33 @@ func (p *page) mustShowNoCard() {
 	}
 }
 
+// details is the frame with the current details of a run.
+type details struct {
+	Text string
+	// TextEnd and Height are in pixels from its top.
+	TextEnd, Height float64
+}
+
+// showsDetails waits until the current details have all texts. None of it may be below the end of the frame.
+func (p *page) showsDetails(texts ...string) {
+	p.t.Helper()
+	var shown details
+	p.wait(func() bool {
+		var err error
+		shown, err = evaluate[details](p, `(() => {
+			const frame = [...document.querySelectorAll("iframe")].at(-1), inside = frame.contentDocument
+			const written = [...inside.querySelectorAll("th, td, p")].filter(e => e.innerText.trim() !== "")
+			return {
+				Text: inside.body.innerText,
+				TextEnd: Math.max(...written.map(e => e.getBoundingClientRect().bottom)),
+				Height: frame.getBoundingClientRect().height,
+			}
+		})()`)
+		return err == nil && len(missing(shown.Text, texts)) == 0
+	}, func() string { return fmt.Sprintf("%q in the details:\n%s", missing(shown.Text, texts), shown.Text) })
+	assert.LessOrEqual(p.t, shown.TextEnd, shown.Height, "the details are cut off at the bottom")
+}
+
 // click waits for an element that can be seen and whose text begins with text, and clicks it.
 func (p *page) click(selector, text string) {
 	p.t.Helper()
