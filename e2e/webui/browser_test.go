@@ -60,7 +60,7 @@ func openBrowser(t *testing.T, path, root, screenshots string, secrets []string)
 	tab, closeTab := chromedp.NewContext(allocator)
 	t.Cleanup(closeTab)
 	require.NoError(t, chromedp.Do(tab, chromedp.EmulateViewport(1400, 900)))
-	require.NoError(t, os.MkdirAll(screenshots, 0o750))
+	require.NoError(t, os.MkdirAll(screenshots, 0o755))
 	return &page{t: t, ctx: tab, root: root, screenshots: screenshots, secrets: secrets}
 }
 
@@ -70,7 +70,7 @@ func (p *page) in(t *testing.T) *page {
 	copied.t = t
 	t.Cleanup(func() {
 		if t.Failed() {
-			copied.shoot("failure")
+			copied.capture("failure")
 		}
 	})
 	return &copied
@@ -212,12 +212,24 @@ func (p *page) wait(done func() bool, what func() string) {
 	}
 }
 
-// shoot keeps a screenshot.
+// moving are the animations that end, like a list that fades out.
+const moving = `document.getAnimations().some(a => a.playState === "running" && a.effect.getTiming().iterations !== Infinity)`
+
+// shoot keeps a screenshot of the page at rest.
 func (p *page) shoot(name string) {
+	p.t.Helper()
+	p.wait(func() bool {
+		still, err := evaluate[bool](p, "!"+moving)
+		return err == nil && still
+	}, func() string { return "an end of all movements on the page" })
+	p.capture(name)
+}
+
+func (p *page) capture(name string) {
 	p.t.Helper()
 	picture, err := chromedp.Run(p.ctx, chromedp.CaptureScreenshot())
 	require.NoError(p.t, err)
-	require.NoError(p.t, os.WriteFile(filepath.Join(p.screenshots, name+".png"), picture, 0o600))
+	require.NoError(p.t, os.WriteFile(filepath.Join(p.screenshots, name+".png"), picture, 0o644))
 }
 
 func evaluate[T any](p *page, script string) (T, error) {
