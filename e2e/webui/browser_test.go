@@ -105,7 +105,7 @@ func (p *page) opens(path string, texts ...string) string {
 	p.open(path)
 	begin := time.Now()
 	return p.showsAfter(func() {
-		if time.Since(begin) > 5*time.Second { // what a page may take to load
+		if time.Since(begin) > pageLoad {
 			p.open(path)
 			begin = time.Now()
 		}

@@ -25,6 +25,8 @@ const (
 	// patience bounds every wait: many times what a slow machine needs.
 	patience = time.Minute
 	often    = 100 * time.Millisecond
+	// pageLoad is when a page that does not yet show what it should is opened again.
+	pageLoad = 10 * time.Second
 )
 
 // program is what `make build` leaves.
@@ -72,6 +74,13 @@ func startDemo(t *testing.T) *demo {
 	reading.Go(func() { _, _ = io.Copy(io.Discard, stdout) })
 	d.tokens = d.presets()
 	return d
+}
+
+// in is the same demo for a subtest.
+func (d *demo) in(t *testing.T) *demo {
+	copied := *d
+	copied.t = t
+	return &copied
 }
 
 // learn takes in what one line of the demo says.

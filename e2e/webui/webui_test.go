@@ -49,10 +49,10 @@ func TestOperatorInTheWebUI(t *testing.T) {
 
 	t.Run("columns", func(t *testing.T) { showPayoutColumns(p.in(t)) })
 	t.Run("lists", func(t *testing.T) { lists(p.in(t)) })
-	t.Run("a payout", func(t *testing.T) { readPayout(p.in(t), d) })
-	t.Run("decide", func(t *testing.T) { decide(p.in(t), d) })
-	t.Run("resolve", func(t *testing.T) { resolve(p.in(t), d) })
-	t.Run("an ended payout", func(t *testing.T) { readEndedPayout(p.in(t), d) })
+	t.Run("a payout", func(t *testing.T) { readPayout(p.in(t), d.in(t)) })
+	t.Run("decide", func(t *testing.T) { decide(p.in(t), d.in(t)) })
+	t.Run("resolve", func(t *testing.T) { resolve(p.in(t), d.in(t)) })
+	t.Run("an ended payout", func(t *testing.T) { readEndedPayout(p.in(t), d.in(t)) })
 }
 
 // showPayoutColumns makes the list show search attributes. The browser remembers it.
@@ -205,6 +205,8 @@ func readEndedPayout(p *page, d *demo) {
 	p.click(`[data-testid="user-metadata-tab"]`, "")
 	p.shows("125.00 EUR to tokenized_card")
 	p.showsDetails("succeeded", "125.00 EUR")
+	p.opens(d.tab(mismatched, "user-metadata"), "77.00 EUR to tokenized_card")
+	p.showsDetails("cancelled", "77.00 EUR", "mismatch")
 }
 
 func scrollTo(p *page, heading string) {
