@@ -78,7 +78,7 @@ e2e: build temporal ## the end-to-end tests: a real Temporal server, real HTTP, 
 
 # A module of its own: nothing else depends on a browser.
 .PHONY: webui
-webui: build temporal ## what operators do in the Temporal Web UI, in headless Chromium; half a minute, skipped without a browser (WEBUI_REQUIRED=1: an error)
+webui: build temporal ## what operators do in the Temporal Web UI, in headless Chromium; about 40 seconds, skipped without a browser (WEBUI_REQUIRED=1: an error)
 	@echo "==> the Temporal Web UI in headless Chromium; screenshots in bin/webui"
 	@cd e2e/webui && $(GO) vet . && $(GO) test -count=1 -timeout 10m -v . -screenshots ../../bin/webui
 

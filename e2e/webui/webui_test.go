@@ -52,6 +52,7 @@ func TestOperatorInTheWebUI(t *testing.T) {
 	t.Run("a payout", func(t *testing.T) { readPayout(p.in(t), d.in(t)) })
 	t.Run("decide", func(t *testing.T) { decide(p.in(t), d.in(t)) })
 	t.Run("resolve", func(t *testing.T) { resolve(p.in(t), d.in(t)) })
+	t.Run("an update that is refused", func(t *testing.T) { beRefused(p.in(t), d.in(t)) })
 	t.Run("an ended payout", func(t *testing.T) { readEndedPayout(p.in(t), d.in(t)) })
 }
 
@@ -137,7 +138,7 @@ func decide(p *page, d *demo) {
 	fillInUpdate(p, "decide", `{"decision": "confirm", "by": "ann", "reason": "looks right"}`)
 	submitUpdate(p)
 	p.shows("Data encoding failed")
-	p.shoot("update-refused")
+	p.shoot("not-encrypted")
 	require.Equal(p.t, "awaiting_decision", d.status(awaiting).State)
 	require.Nil(p.t, d.status(awaiting).Decision)
 	require.NotContains(p.t, rawHistory(p, awaiting), updateEvents)
@@ -196,6 +197,18 @@ func resolve(p *page, d *demo) {
 	require.Contains(p.t, rawHistory(p, inError), updateEvents)
 	p.opens(d.tab(inError, "history"), "Workflow Update", "resolve", "Outcome Success")
 	require.Equal(p.t, "unresolved_error", d.status(inError).Attention.Reason)
+}
+
+// beRefused: a payout that needs no attention takes no resolve. The Web UI does not
+// decrypt the reason; the command line says it.
+func beRefused(p *page, d *demo) {
+	p.opens(d.tab(alsoAwaits, "history"), `"payout_id": "`+alsoAwaits+`"`)
+	fillInUpdate(p, "resolve", fmt.Sprintf(`{"action": "recheck", "by": "ann", "workflow_id": "payout/%s"}`, alsoAwaits))
+	submitUpdate(p)
+	p.wait(func() bool { return strings.Contains(p.text(), "Encoded failure") }, p.text)
+	p.shoot("refused")
+	require.NotContains(p.t, rawHistory(p, alsoAwaits), updateEvents)
+	require.Equal(p.t, "awaiting_decision", d.status(alsoAwaits).State)
 }
 
 // readEndedPayout: what a payout was stays readable once it has ended.
