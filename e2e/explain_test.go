@@ -33,15 +33,16 @@ func details(t *testing.T, workflowID string) [][2]string {
 
 var detailsRow = regexp.MustCompile(`(?m)^\| (?:\*\*)?([^*|]+?)(?:\*\*)? \| (.*) \|$`)
 
-// payouts runs the command line of the tree.
-func payouts(t *testing.T, arguments ...string) string {
+// payouts runs the command line of the tree, and returns what it says. No command shows secrets.
+func payouts(t *testing.T, environment []string, arguments ...string) string {
 	t.Helper()
 	binary, err := buildBinary()
 	require.NoError(t, err)
 	command := exec.CommandContext(testContext(t), binary, arguments...)
-	command.Env = []string{"TEMPORAL_ADDRESS=" + shared.address, "HOME=" + t.TempDir(), "TZ=UTC"}
+	command.Env = append([]string{"TEMPORAL_ADDRESS=" + shared.address, "HOME=" + t.TempDir(), "TZ=UTC", shared.keyset.environment()}, environment...)
 	output, err := command.CombinedOutput()
 	require.NoError(t, err, "%v: %s", arguments, output)
+	_, _ = shared.evidence.of("commands.out").Write(output)
 	return string(output)
 }
 
@@ -64,7 +65,7 @@ func TestARunExplainsItself(t *testing.T) {
 	require.Contains(t, shown["Last status read"], "session in_progress, payout pending, ")
 	require.Contains(t, shown["Deadline"], ", then the payout is cancelled")
 	require.Equal(t, "payouts confirm "+r.PayoutID+" --by YOU", shown["You can"])
-	payouts(t, strings.Fields(strings.Replace(shown["You can"], "YOU", "ann", 1))[1:]...)
+	payouts(t, nil, strings.Fields(strings.Replace(shown["You can"], "YOU", "ann", 1))[1:]...)
 
 	require.Equal(t, payout.StateSucceeded, s.wait(r).State)
 	shown = requireToldAlike(t, workflowID, r.PayoutID)
@@ -132,7 +133,7 @@ func TestALateEventExplainsItself(t *testing.T) {
 // requireToldAlike compares both places word by word, but for how they write times, and returns what stands in the Web UI.
 func requireToldAlike(t *testing.T, workflowID, id string) map[string]string {
 	t.Helper()
-	told := payouts(t, "status", id)
+	told := payouts(t, nil, "status", id)
 	require.NotContains(t, told, "\x1b", "colours without a terminal")
 	shown := map[string]string{}
 	for i, row := range details(t, workflowID) {

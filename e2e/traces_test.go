@@ -10,7 +10,6 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -158,16 +157,10 @@ func (c *collector) requirePath(t *testing.T, payoutID string, want ...string) {
 	require.Eventually(t, func() bool { return slices.Equal(c.path(s), want) }, time.Minute, 20*time.Millisecond, "%s\nhas not the path %q", name, want)
 }
 
-// payoutsCLI runs the command line as a process of its own.
+// payoutsCLI runs the command line for the stack's task queue.
 func payoutsCLI(t *testing.T, s *stack, environment []string, arguments ...string) {
 	t.Helper()
-	binary, err := buildBinary()
-	require.NoError(t, err)
-	command := exec.CommandContext(testContext(t), binary, arguments...)
-	command.Env = append([]string{"HOME=" + t.TempDir(), "TEMPORAL_ADDRESS=" + shared.address, "PAYOUTS_TASK_QUEUE=" + s.taskQueue, shared.keyset.environment()}, environment...)
-	output, err := command.CombinedOutput()
-	require.NoError(t, err, string(output))
-	_, _ = shared.evidence.of("commands.out").Write(output)
+	payouts(t, append([]string{"PAYOUTS_TASK_QUEUE=" + s.taskQueue}, environment...), arguments...)
 }
 
 func (s *stack) startByCLI(r payout.Request, environment []string, arguments ...string) {
