@@ -76,6 +76,10 @@ e2e: build temporal ## the end-to-end tests: a real Temporal server, real HTTP, 
 	@echo "==> end-to-end tests: a real Temporal server, real HTTP, real processes (about 6 minutes)"
 	@$(GO) test -race -count=1 -parallel 24 -timeout 20m ./e2e
 
+.PHONY: examples
+examples: build temporal ## the callers of examples/ against the encrypted demo (TypeScript needs node and npm, the CLI jq); part of the packages' tests
+	@$(GO) test ./cmd/payouts -count=1 -v -run 'TestExamples$$'
+
 # A module of its own: nothing else depends on a browser.
 .PHONY: webui
 webui: build temporal ## what operators do in the Temporal Web UI, in headless Chromium; about 40 seconds, skipped without a browser (WEBUI_REQUIRED=1: an error)
@@ -121,8 +125,8 @@ fuzz: ## every fuzz test for FUZZTIME (20s)
 
 .PHONY: histories
 histories: temporal ## record workflows/testdata/histories anew (only while no older payout can be open); about 9 minutes
-	@$(GO) test -count=1 -tags record -run TestRecordHistories -parallel 30 -timeout 15m ./e2e
-	@$(GO) test -count=1 -tags record -run TestRecordAParkedPayout ./e2e -suggest-continue-as-new 30
+	@$(GO) test -count=1 -tags record -run TestRecordHistories -parallel 30 -timeout 15m ./e2e -encrypt=false
+	@$(GO) test -count=1 -tags record -run TestRecordAParkedPayout ./e2e -encrypt=false -suggest-continue-as-new 30
 
 .PHONY: chaos
 chaos: chaos-memory chaos-processes ## both, each for DURATION (5m) from SEED (1); the simulator's ledger judges
@@ -168,6 +172,7 @@ rules: ## alerts and dashboard: what fires when, and that every expression names
 lint: bin/golangci-lint workflowcheck ## golangci-lint and workflowcheck
 	@echo "==> golangci-lint"
 	@bin/golangci-lint run ./...
+	@for module in e2e/webui tools/compose tools/prometheus; do echo "==> golangci-lint in $$module"; (cd $$module && ../../bin/golangci-lint run ./...) || exit 1; done
 
 bin/workflowcheck: tools/lint/go.mod tools/lint/go.sum
 	@echo "==> building $@"
