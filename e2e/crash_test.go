@@ -113,14 +113,20 @@ func newUnhelpfulStack(t *testing.T) *stack {
 	return s
 }
 
-// undisturbed is the history of a happy payout to which nothing happened.
+// undisturbed is the history of a happy payout to which nothing happened: on a busy machine something may, such as a poll.
 func (s *stack) undisturbed(t *testing.T) []*historypb.HistoryEvent {
 	t.Helper()
 	own := s.apart(t)
 	own.startWorker("")
-	r := happyOrder(t)
-	require.Equal(t, payout.StateSucceeded, own.pay(r).State)
-	return own.history(r)
+	for range tries {
+		r := happyOrder(t)
+		require.Equal(t, payout.StateSucceeded, own.pay(r).State)
+		if events := own.history(r); len(events) <= maxHappyEvents {
+			return events
+		}
+	}
+	require.Fail(t, "the machine is too busy for a payout to which nothing happens")
+	return nil
 }
 
 func happyOrder(t *testing.T) payout.Request {
