@@ -125,6 +125,8 @@ func TestUsage(t *testing.T) {
 		{"nobody decides", []string{"confirm", "inv-1", "--by", " "}, "--by: say who decides"},
 		{"amount is no number", []string{"start", "--amount", "10.00"}, `"--amount" flag`},
 		{"keygen without folder", []string{"keygen"}, "name what to make: --out a folder"},
+		{"keygen, both", []string{"keygen", "--out", "x", "--keyset", "y"}, "name one of them"},
+		{"keygen, rotates nothing", []string{"keygen", "--rotate"}, "--rotate needs --keyset"},
 		{"keygen, short key", []string{"keygen", "--out", "x", "--bits", "1024"}, "--bits: must be 2048 to"},
 		{"keygen, name is a path", []string{"keygen", "--out", "x", "--name", "../x"}, "--name: must be of"},
 		{"file and flags", payArgs("--file", "request.json"), "--file and --"},

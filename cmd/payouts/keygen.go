@@ -51,13 +51,12 @@ each of them reads what any other writes, in whatever order they get it.`,
 	command.Flags().IntVar(&bits, "bits", defaultKeyBits, fmt.Sprintf("size of the key, %d to %d", pike.MinKeyBits, maxKeyBits))
 	command.Flags().StringVar(&keyset, "keyset", "", "keyset file to make, or to rotate")
 	command.Flags().BoolVar(&rotate, "rotate", false, "let the next key of the keyset encrypt, and add a new next one")
-	command.MarkFlagsMutuallyExclusive("keyset", "out")
-	command.MarkFlagsMutuallyExclusive("keyset", "bits")
-	command.MarkFlagsMutuallyExclusive("keyset", "name")
 	var format outputFormat
 	format.addFlag(command)
 	command.RunE = func(*cobra.Command, []string) error {
 		switch {
+		case keyset != "" && folder != "":
+			return usagef("--keyset and --out make different things: name one of them")
 		case keyset != "" && rotate:
 			return a.keysetFile(keyset, format, rotateKeyset)
 		case keyset != "":
