@@ -186,6 +186,15 @@ func TestMetricsOfRealProcesses(t *testing.T) {
 		require.NoError(t, err)
 		eventually(t, worker.ops, "temporal_workflow_task_execution_failed_total", `workflow_type="Stranger"`, 1)
 	})
+	t.Run("a signal that is no event", func(t *testing.T) {
+		open := order(t, pikesim.PresetNeverReadyCancellable, polling(time.Hour))
+		s.start(open)
+		s.eventually(open, payout.StateAwaitingReady)
+		require.NoError(t, shared.temporal.SignalWorkflow(testContext(t), payout.WorkflowID(open.PayoutID), "", payout.SignalReadyToConfirm, "no event"))
+		eventually(t, worker.ops, "temporal_corrupted_signals_total", `workflow_type="`+payout.WorkflowType+`"`, 1)
+		s.cancelOnceUndecided(open)
+		require.Equal(t, payout.StateCancelled, s.wait(open).State)
+	})
 	t.Run("a webhook that no payout takes", func(t *testing.T) {
 		stray, err := signed(webhook("ready_to_confirm", "ps_1", r.PayoutID), shared.pikeKey)
 		require.NoError(t, err)
