@@ -35,6 +35,8 @@ type Codec struct {
 	keyset *Keyset // nil: encryption is off
 	// bound is the workflow that payloads must belong to, nil if that is not known.
 	bound *binding
+	// orToNone: payloads that belong to no workflow are good too.
+	orToNone bool
 }
 
 // binding is the one workflow in whose history a ciphertext is good (hazard T2).
@@ -118,7 +120,7 @@ func (c *Codec) decrypt(payload *commonpb.Payload) (*commonpb.Payload, error) {
 		return nil, fmt.Errorf("%w: it is not encrypted, and a keyset is set", ErrPayload)
 	}
 	bound := bindingOf(payload)
-	if c.bound != nil && bound != *c.bound {
+	if c.bound != nil && bound != *c.bound && (!c.orToNone || bound != binding{}) {
 		return nil, fmt.Errorf("%w: it was encrypted for another workflow", ErrPayload)
 	}
 	if err := c.keyset.knows(payload.GetData()); err != nil {

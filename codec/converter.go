@@ -132,8 +132,9 @@ type failureConverter struct {
 }
 
 func newFailureConverter(c *dataConverter) *failureConverter {
-	reading := *c
-	reading.ofHistory = true
+	reading, lenient := *c, *c.codec
+	lenient.orToNone = true // the SDK forgets the context of what it reports of a worker that is stopping (fact E13)
+	reading.codec, reading.ofHistory = &lenient, true
 	return &failureConverter{dataConverter: c, FailureConverter: temporal.NewDefaultFailureConverter(temporal.DefaultFailureConverterOptions{
 		DataConverter: &reading, EncodeCommonAttributes: c.codec.keyset != nil,
 	})}

@@ -64,6 +64,19 @@ func TestFailuresAreEncrypted(t *testing.T) {
 	require.NotContains(t, elsewhere.Error(), token[:8])
 }
 
+// TestFailuresWithoutContextCanBeRead: the SDK makes some. What is no failure stays refused.
+func TestFailuresWithoutContextCanBeRead(t *testing.T) {
+	o := options(func(o *client.Options) { codec.Use(o, newKeyset(t)) })
+	failure := o.FailureConverter.ErrorToFailure(errors.New("says it"))
+	require.NotContains(t, failure.String(), "says it")
+	bound := converter.WithFailureConverterSerializationContext(o.FailureConverter, workflowContext)
+	require.ErrorContains(t, bound.FailureToError(failure), "says it")
+
+	payload, err := o.DataConverter.ToPayload("x")
+	require.NoError(t, err)
+	require.ErrorIs(t, with(o, workflowContext).FromPayload(payload, new(string)), codec.ErrPayload)
+}
+
 func TestFailuresStayInClearWithoutAKeyset(t *testing.T) {
 	o := options(func(o *client.Options) { codec.Use(o, nil) })
 	require.Equal(t, "says it", o.FailureConverter.ErrorToFailure(errors.New("says it")).GetMessage())
