@@ -147,12 +147,12 @@ func (a *Activities) CreateSession(ctx context.Context, in CreateInput) (Session
 	return Session{ID: session.ID, Phase: PhaseNotStarted, SessionStatus: string(session.Status)}, nil
 }
 
-// StartPayout orders the payout in its session. In a repeated attempt or a reset
-// run it looks first, and sends nothing where an earlier send may be in flight (hazards A2, A11, A12).
+// StartPayout orders the payout in its session. In a repeated attempt, in a reset run and where the worker observes only
+// it looks first, and it sends nothing where an earlier send may be in flight (hazards A2, A11, A12, A15).
 func (a *Activities) StartPayout(ctx context.Context, in StartInput) (Session, error) {
 	order := OrderOf(in.Request)
 	held := a.mayBeInFlight(ctx, in.Run, in.SettledSince)
-	if held || in.isReset(activity.GetInfo(ctx)) {
+	if held || a.observeOnly || in.isReset(activity.GetInfo(ctx)) {
 		session, err := a.read(ctx, in.Run, in.SessionID, order)
 		switch {
 		case err != nil:

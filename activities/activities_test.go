@@ -388,15 +388,20 @@ func TestAnObservingWorkerSendsNothing(t *testing.T) {
 	in := SessionInput{Run: Run{currentRun}, SessionID: "ps_1", Order: order()}
 	_, confirm := executeActivity[SendResult](a.ConfirmSession, in)
 	_, cancel := executeActivity[SendResult](a.CancelSession, in)
-	_, start := executeActivity[Session](a.StartPayout, StartInput{Run: Run{currentRun}, SessionID: "ps_1", Request: orderRequest()})
-	for _, err := range []error{confirm, cancel, start} {
+	start := StartInput{Run: Run{currentRun}, SessionID: "ps_1", Request: orderRequest()}
+	forgotten, err := executeActivity[Session](a.StartPayout, start) // by a restored database: the session was started
+	require.NoError(t, err)
+	require.Equal(t, PhaseReady, forgotten.Phase)
+	stub.session = pike.Session{ID: "ps_1", Status: pike.SessionCreated}
+	_, fresh := executeActivity[Session](a.StartPayout, start)
+	for _, err := range []error{confirm, cancel, fresh} {
 		require.Error(t, err)
 		failure := FailureOf(err)
 		require.True(t, failure.Held)
 		require.Equal(t, NotSent, failure.Outcome)
 	}
 	require.Zero(t, stub.sends)
-	_, err := executeActivity[Session](a.SessionStatus, in)
+	_, err = executeActivity[Session](a.SessionStatus, in)
 	require.NoError(t, err)
 }
 

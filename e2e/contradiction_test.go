@@ -82,7 +82,8 @@ func TestPikeContradictsTheOrderOrItself(t *testing.T) {
 func TestAConfirmThatWaitedInTheQueueIsNotSent(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, stackOptions{noWorker: true})
-	r := order(t, pikesim.PresetConfirmed, manual, func(r *payout.Request) { r.Policy.ConfirmTimeout = payout.Duration(20 * time.Second) })
+	r := order(t, pikesim.PresetConfirmed, manual, polling(time.Hour), // a poll would wait in the queue too, and the confirm behind it
+		func(r *payout.Request) { r.Policy.ConfirmTimeout = payout.Duration(20 * time.Second) })
 	w := worker.New(shared.temporal, s.workerOptions(s.pikeClient(pike.V1)))
 	require.NoError(t, w.Start())
 	s.start(r)

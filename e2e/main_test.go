@@ -103,12 +103,17 @@ func runOn(ctx context.Context, m *testing.M) (int, error) {
 }
 
 func startDevServer(ctx context.Context) (*testsuite.DevServer, error) {
+	return serveDatabase(ctx, shared.evidence.database())
+}
+
+// serveDatabase starts a dev server on the database, which it makes if there is none.
+func serveDatabase(ctx context.Context, database string) (*testsuite.DevServer, error) {
 	binary, err := temporalBinary()
 	if err != nil {
 		return nil, err
 	}
 	options := testsuite.DevServerOptions{
-		ExistingPath: binary, LogLevel: "error", Stdout: shared.evidence.of("temporal.log"), Stderr: shared.evidence.of("temporal.log"), DBFilename: shared.evidence.database(),
+		ExistingPath: binary, LogLevel: "error", Stdout: shared.evidence.of("temporal.log"), Stderr: shared.evidence.of("temporal.log"), DBFilename: database,
 		ClientOptions: &client.Options{Logger: quiet()},
 	}
 	// Files, to be searched at the end; without waiting for the disk, which made the server five times slower.

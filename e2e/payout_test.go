@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -194,15 +193,9 @@ func TestAnObservingWorkerSendsNothing(t *testing.T) {
 	s := newStack(t, stackOptions{noWorker: true})
 	fresh := order(t, pikesim.PresetConfirmed, polling(time.Second))
 	decided := order(t, pikesim.PresetConfirmed, manual, polling(time.Second))
-	held := func(r payout.Request) {
-		require.Eventually(t, func() bool {
-			status, err := s.starter.Get(testContext(t), r.PayoutID)
-			return err == nil && strings.Contains(status.NextStep, "PAYOUTS_OBSERVE_ONLY")
-		}, time.Minute, 50*time.Millisecond)
-	}
 	s.observing(func() {
 		s.start(fresh)
-		held(fresh)
+		s.eventuallyHeld(fresh)
 		require.Zero(t, s.calls(fresh, "session/start/payout"))
 	})
 	w := worker.New(shared.temporal, s.workerOptions(s.pikeClient(pike.V1)))
@@ -213,7 +206,7 @@ func TestAnObservingWorkerSendsNothing(t *testing.T) {
 	s.observing(func() {
 		_, err := s.starter.Confirm(testContext(t), decided.PayoutID, "ann", "")
 		require.NoError(t, err)
-		held(decided)
+		s.eventuallyHeld(decided)
 		require.Zero(t, s.calls(decided, "session/confirm"))
 		require.Positive(t, s.calls(decided, "session/status"))
 	})

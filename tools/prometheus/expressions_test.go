@@ -219,6 +219,20 @@ func TestAlertsNameWhatIsExported(t *testing.T) {
 	}
 }
 
+var runbookQuery = regexp.MustCompile("(?m)^```promql\n((?s:.*?))^```$")
+
+func TestTheRunbookNamesWhatIsExported(t *testing.T) {
+	c := readCatalogue(t)
+	runbook, err := os.ReadFile(filepath.Join("..", "..", "docs", "runbook.md"))
+	require.NoError(t, err)
+	queries := runbookQuery.FindAllSubmatch(runbook, -1)
+	require.Greater(t, len(queries), 5)
+	require.Len(t, queries, strings.Count(string(runbook), "promql"))
+	for _, query := range queries {
+		assert.Empty(t, c.problems(string(query[1])), "%s", query[1])
+	}
+}
+
 // TestEveryMetricIsDocumented in a table or, if it is the SDK's, in the text.
 func TestEveryMetricIsDocumented(t *testing.T) {
 	document, err := os.ReadFile(filepath.Join("..", "..", "docs", "deploy.md"))
