@@ -186,6 +186,13 @@ func TestMetricsOfRealProcesses(t *testing.T) {
 		require.NoError(t, err)
 		eventually(t, worker.ops, "temporal_workflow_task_execution_failed_total", `workflow_type="Stranger"`, 1)
 	})
+	t.Run("a run that was refused", func(t *testing.T) {
+		bad := order(t, pikesim.PresetConfirmed)
+		options := client.StartWorkflowOptions{ID: payout.WorkflowID(bad.PayoutID), TaskQueue: s.taskQueue}
+		_, err := shared.temporal.ExecuteWorkflow(testContext(t), options, payout.WorkflowType, map[string]string{"payout_id": "another"})
+		require.NoError(t, err)
+		eventually(t, worker.ops, "temporal_workflow_failed_total", `workflow_type="`+payout.WorkflowType+`"`, 1)
+	})
 	t.Run("a signal that is no event", func(t *testing.T) {
 		open := order(t, pikesim.PresetNeverReadyCancellable, polling(time.Hour))
 		s.start(open)

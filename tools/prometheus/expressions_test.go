@@ -268,7 +268,7 @@ func TestAlertsSeeTheFirstTime(t *testing.T) {
 			}
 			for _, selector := range selectors(call) {
 				m, _ := c.find(selector.Name)
-				newSeries := selector.Name + " unless " + selector.Name + " offset"
+				newSeries := selector.String() + " unless " + selector.String() + " offset"
 				assert.True(t, m.FromStart || strings.Contains(rule.Expr, newSeries), "%s misses the first %s", rule.Alert, selector.Name)
 			}
 			return nil
