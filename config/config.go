@@ -25,9 +25,9 @@ type Worker struct {
 	// Keyset encrypts what Temporal keeps; nil: nothing is encrypted. The same below.
 	Keyset    *codec.Keyset
 	TaskQueue string
-	Log       Log
-	OpsAddr   string
-	Pike      Pike
+	Log
+	OpsAddr string
+	Pike    Pike
 	// RateLimit bounds Pike calls per second over all workers; 0 is no limit.
 	RateLimit float64
 	// ObserveOnly holds every start, confirm and cancel.
@@ -44,9 +44,9 @@ type Gateway struct {
 	Keyset   *codec.Keyset
 	// TaskQueue is that of the workers: late events are kept there.
 	TaskQueue string
-	Log       Log
-	OpsAddr   string
-	Webhooks  Webhooks
+	Log
+	OpsAddr  string
+	Webhooks Webhooks
 	// Traces: see Worker.
 	Traces bool
 }
@@ -62,7 +62,7 @@ type Caller struct {
 
 // CodecServer is what `payouts codec-server` needs.
 type CodecServer struct {
-	Log       Log
+	Log
 	OpsAddr   string
 	Addr      string
 	Namespace string
@@ -77,7 +77,7 @@ type CodecServer struct {
 
 // Simulator is what `payouts pikesim` takes from the environment; the rest is flags.
 type Simulator struct {
-	Log Log
+	Log
 }
 
 // TokenInfo is what `payouts token-info` needs.

@@ -21,6 +21,9 @@ type Log struct {
 	Level, Format string
 }
 
+// Logging is how the process logs.
+func (l Log) Logging() Log { return l }
+
 func (r *reader) log() Log {
 	var v struct {
 		Level  string `env:"PAYOUTS_LOG_LEVEL,default=info"`

@@ -36,17 +36,7 @@ func (a *app) codecServerCommand() *cobra.Command {
 		Example: `  export PAYOUTS_ENCRYPTION_KEYSET_FILE=keys/keyset.json
   PAYOUTS_CODEC_ORIGINS=https://temporal.example.com payouts codec-server
   temporal workflow show --workflow-id payout/inv-1042 --codec-endpoint http://127.0.0.1:8234`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			settings, err := config.LoadCodecServer(cmd.Context(), a.lookuper)
-			if err != nil {
-				return err //nolint:wrapcheck // it says everything, one line per variable
-			}
-			logger, err := newLogger(a.stderr, settings.Log)
-			if err != nil {
-				return err
-			}
-			return runCodecServer(cmd.Context(), settings, logger)
-		},
+		RunE: process(a, config.LoadCodecServer, runCodecServer),
 	}
 }
 

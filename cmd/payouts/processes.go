@@ -12,6 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/sethvargo/go-envconfig"
+	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
 	"google.golang.org/grpc"
@@ -53,6 +55,23 @@ func newTraces(ctx context.Context, on bool, service string, logger *slog.Logger
 
 // quietLogger is for commands that a person waits for: errors are returned, not logged.
 func quietLogger() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// process is what a long-running command does: its configuration, its log, then run.
+func process[T interface{ Logging() config.Log }](
+	a *app, load func(context.Context, envconfig.Lookuper) (T, error), run func(context.Context, T, *slog.Logger) error,
+) func(*cobra.Command, []string) error {
+	return func(command *cobra.Command, _ []string) error {
+		settings, err := load(command.Context(), a.lookuper)
+		if err != nil {
+			return err // it says everything, one line per variable
+		}
+		logger, err := newLogger(a.stderr, settings.Logging())
+		if err != nil {
+			return err
+		}
+		return run(command.Context(), settings, logger)
+	}
+}
 
 func newLogger(w io.Writer, c config.Log) (*slog.Logger, error) {
 	logger, err := telemetry.NewLogger(w, c.Level, c.Format)

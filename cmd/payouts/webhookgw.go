@@ -36,17 +36,7 @@ func (a *app) gatewayCommand() *cobra.Command {
 		Use: "webhookgw", Short: "Take Pike's webhooks in", Long: gatewayHelp, Args: usage(cobra.NoArgs),
 		Example: `  PIKE_WEBHOOK_PUBLIC_KEY_FILES=pike.pem payouts webhookgw
   PIKE_WEBHOOK_PUBLIC_KEY_FILES=pike-old.pem,pike-new.pem payouts webhookgw   # while Pike changes its key`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			settings, err := config.LoadGateway(cmd.Context(), a.lookuper)
-			if err != nil {
-				return err //nolint:wrapcheck // it says everything, one line per variable
-			}
-			logger, err := newLogger(a.stderr, settings.Log)
-			if err != nil {
-				return err
-			}
-			return runGateway(cmd.Context(), settings, logger)
-		},
+		RunE: process(a, config.LoadGateway, runGateway),
 	}
 }
 

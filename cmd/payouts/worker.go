@@ -46,17 +46,7 @@ func (a *app) workerCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "worker", Short: "Run payouts", Long: workerHelp, Args: usage(cobra.NoArgs),
 		Example: `  PIKE_BASE_URL=https://proxy-demo.pikepayments.com PIKE_PROJECT=1234 PIKE_PRIVATE_KEY_FILE=key.pem payouts worker`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			settings, err := config.LoadWorker(cmd.Context(), a.lookuper)
-			if err != nil {
-				return err //nolint:wrapcheck // it says everything, one line per variable
-			}
-			logger, err := newLogger(a.stderr, settings.Log)
-			if err != nil {
-				return err
-			}
-			return runWorker(cmd.Context(), settings, logger)
-		},
+		RunE: process(a, config.LoadWorker, runWorker),
 	}
 }
 
