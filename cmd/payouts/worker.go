@@ -46,7 +46,7 @@ func (a *app) workerCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "worker", Short: "Run payouts", Long: workerHelp, Args: usage(cobra.NoArgs),
 		Example: `  PIKE_BASE_URL=https://proxy-demo.pikepayments.com PIKE_PROJECT=1234 PIKE_PRIVATE_KEY_FILE=key.pem payouts worker`,
-		RunE: process(a, config.LoadWorker, runWorker),
+		RunE:    process(a, config.LoadWorker, runWorker),
 	}
 }
 
