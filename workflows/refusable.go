@@ -12,13 +12,18 @@ import (
 // go on (codec.Refusable): what comes from outside. A webhook is dropped, a
 // person's update rejected, and a payout that was started in clear fails before
 // its first step. Everything else is a payout's own history: with a part of that
-// unreadable, it must not go on, and not end either.
+// unreadable, it must not go on, and not end either. So is what a run was given by
+// the one that it continues, or was reset from: money may be under way.
 func Refusable(ctx workflow.Context, destination any) bool {
 	switch destination.(type) {
 	case *payout.Event, *payout.DecideRequest, *payout.ResolveRequest:
 		return true
 	case *json.RawMessage, *payout.LateEvent: // what a workflow is started with
-		return !workflow.IsReplaying(ctx)
+		return !workflow.IsReplaying(ctx) && firstRun(workflow.GetInfo(ctx))
 	}
 	return false
+}
+
+func firstRun(info *workflow.Info) bool {
+	return info.ContinuedExecutionRunID == "" && originalRunID(info) == info.WorkflowExecution.RunID
 }

@@ -29,3 +29,24 @@ func TestRefusable(t *testing.T) {
 	})
 	require.NoError(t, env.GetWorkflowError())
 }
+
+// TestWhatARunWasHandedIsNotRefusable: the run before it may have sent money on its way.
+func TestWhatARunWasHandedIsNotRefusable(t *testing.T) {
+	for name, madeBy := range map[string]func(*workflow.Info){
+		"continued as new": func(info *workflow.Info) { info.ContinuedExecutionRunID = "the run before" },
+		"reset":            func(info *workflow.Info) { info.OriginalRunID = "the run before" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var suite testsuite.WorkflowTestSuite
+			env := suite.NewTestWorkflowEnvironment()
+			env.ExecuteWorkflow(func(ctx workflow.Context) error {
+				madeBy(workflow.GetInfo(ctx))
+				for destination, want := range map[any]bool{&json.RawMessage{}: false, &payout.LateEvent{}: false, &payout.Event{}: true} {
+					require.Equal(t, want, workflows.Refusable(ctx, destination), "%T", destination)
+				}
+				return nil
+			})
+			require.NoError(t, env.GetWorkflowError())
+		})
+	}
+}
