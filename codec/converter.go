@@ -110,6 +110,8 @@ func (d *dataConverter) ToStrings(payloads *commonpb.Payloads) []string {
 // true: the panic fails the workflow task, which is tried again.
 func (d *dataConverter) checked(err error, destinations ...any) error {
 	switch {
+	case d.refusable != nil && isVersion(destinations) && (errors.Is(err, ErrKeyMissing) || errors.Is(err, ErrPayload)):
+		panic(fmt.Sprintf("which way this payout went at a change of its workflow cannot be read: %v", err))
 	case d.refusable == nil || !d.ofHistory:
 		return err
 	case errors.Is(err, ErrKeyMissing):
@@ -118,6 +120,16 @@ func (d *dataConverter) checked(err error, destinations ...any) error {
 		panic(fmt.Sprintf("a part of the payout's own history cannot be read: %v", err))
 	}
 	return err
+}
+
+// isVersion tells the marker of workflow.GetVersion, of which the SDK ignores every error: it would
+// go the old way where the history went the new one.
+func isVersion(destinations []any) bool {
+	if len(destinations) == 0 {
+		return false
+	}
+	_, is := destinations[0].(*workflow.Version)
+	return is
 }
 
 // mayRefuse goes by the first destination: nothing that comes from outside has a second.
