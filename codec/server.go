@@ -236,8 +236,15 @@ var cardFields = []string{"token", "number_hash"}
 
 const mask = "[masked]"
 
-// masked is the payload without card data. What is no JSON has none.
+// masked is the payload without card data. What says it is JSON and is not, such as a payout's
+// request that lacks its last bracket, shows nothing; what does not say so has no cards.
 func masked(payload *commonpb.Payload) *commonpb.Payload {
+	if !json.Valid(payload.GetData()) {
+		if strings.HasPrefix(string(payload.GetMetadata()[converter.MetadataEncoding]), "json/") {
+			return &commonpb.Payload{Metadata: payload.GetMetadata(), Data: []byte(`"` + mask + `"`)}
+		}
+		return payload
+	}
 	decoder := json.NewDecoder(bytes.NewReader(payload.GetData()))
 	decoder.UseNumber()
 	var value any
@@ -251,13 +258,18 @@ func masked(payload *commonpb.Payload) *commonpb.Payload {
 	return &commonpb.Payload{Metadata: payload.GetMetadata(), Data: data}
 }
 
+// isCardField compares as encoding/json does, for which even "number_haſh" is number_hash.
+func isCardField(name string) bool {
+	return slices.ContainsFunc(cardFields, func(field string) bool { return strings.EqualFold(field, name) })
+}
+
 // maskIn says whether it masked anything.
 func maskIn(value any) bool {
 	found := false
 	switch value := value.(type) {
 	case map[string]any:
 		for name, field := range value {
-			if slices.Contains(cardFields, strings.ToLower(name)) {
+			if isCardField(name) {
 				value[name], found = mask, true
 			} else if maskIn(field) {
 				found = true

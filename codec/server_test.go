@@ -109,9 +109,12 @@ func TestDecodeMasksCards(t *testing.T) {
 		startRequest: strings.Replace(startRequest, token, "[masked]", 1),
 		`{"destination":{"encrypted_card":{"number_hash":"` + token + `"}}}`: `{"destination":{"encrypted_card":{"number_hash":"[masked]"}}}`,
 		`[{"destination":{"recurrent":{"Token":"` + token + `"}}}]`:          `[{"destination":{"recurrent":{"Token":"[masked]"}}}]`,
-		`{"by":"ann"}`: `{"by":"ann"}`,
-		`"text"`:       `"text"`,
-		`17`:           `17`,
+		`{"destination":{"encrypted_card":{"number_haſh":"` + token + `"}}}`: `{"destination":{"encrypted_card":{"number_haſh":"[masked]"}}}`,
+		`{"destination":{"recurrent":{"token":"` + token + `"}}`:             `"[masked]"`, // no JSON for want of a bracket
+		`1 {"token":"` + token + `"}`:                                        `"[masked]"`,
+		`{"by":"ann"}`:                                                       `{"by":"ann"}`,
+		`"text"`:                                                             `"text"`,
+		`17`:                                                                 `17`,
 	} {
 		got := s.ok("/decode", encrypted(t, c, clearPayload(data)))
 		require.JSONEq(t, want, string(got[0].GetData()))
