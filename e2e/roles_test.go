@@ -6,12 +6,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	commonpb "go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
@@ -28,8 +30,8 @@ import (
 // role is what deploy/temporal/roles.yml lets one kind of process call.
 type role struct {
 	Methods []string
-	// Starts are the types of workflows that it may start.
-	Starts []string
+	// Starts are the types of workflows that it may start, and what their ids begin with.
+	Starts map[string]string
 }
 
 // gatekeeper stands before Temporal in an authorizer's place: it lets a role's calls through and no others.
@@ -65,7 +67,13 @@ func (g *gatekeeper) mayStart(call string, request frame) bool {
 		return true
 	}
 	var start workflowservice.StartWorkflowExecutionRequest
-	return proto.Unmarshal(request, &start) == nil && slices.Contains(g.role.Starts, start.GetWorkflowType().GetName())
+	if proto.Unmarshal(request, &start) != nil {
+		return false
+	}
+	ids, may := g.role.Starts[start.GetWorkflowType().GetName()]
+	replaces := start.GetWorkflowIdConflictPolicy() == enumspb.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING ||
+		start.GetWorkflowIdReusePolicy() == enumspb.WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING
+	return may && strings.HasPrefix(start.GetWorkflowId(), ids) && !replaces
 }
 
 func (g *gatekeeper) calls() (used, refused []string) {
@@ -148,7 +156,7 @@ func TestRolesAreEnough(t *testing.T) {
 // sometimes are the rights that this test has no use for.
 var sometimes = map[string][]string{
 	"worker": {
-		"GetWorkflowExecutionHistory", "RecordActivityTaskHeartbeat", "RespondActivityTaskFailed", "RespondWorkflowTaskFailed", "RespondQueryTaskCompleted",
+		"GetWorkflowExecutionHistory", "ListWorkflowExecutions", "RecordActivityTaskHeartbeat", "RespondActivityTaskFailed", "RespondWorkflowTaskFailed", "RespondQueryTaskCompleted",
 	},
 	"operator": {"CountWorkflowExecutions", "DescribeNamespace", "GetClusterInfo", "GetWorkflowExecutionHistory", "RequestCancelWorkflowExecution"}, // the Web UI
 	"setup":    {"AddSearchAttributes"},
@@ -166,6 +174,15 @@ func TestAGatewaysAccountIsWorthLittle(t *testing.T) {
 	id := payout.WorkflowID(r.PayoutID)
 	another := order(t, pikesim.PresetConfirmed)
 	_, startErr := starter.New(stolen, starter.Options{TaskQueue: s.taskQueue, DataConverter: options.DataConverter}).Start(testContext(t), another)
+	replace := func(workflowID string) error {
+		_, err := stolen.ExecuteWorkflow(testContext(t), client.StartWorkflowOptions{
+			ID: workflowID, TaskQueue: s.taskQueue, WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING,
+		}, payout.LateEventWorkflowType, payout.LateEvent{})
+		return err
+	}
+	_, squatErr := stolen.ExecuteWorkflow(testContext(t), client.StartWorkflowOptions{
+		ID: payout.WorkflowID(another.PayoutID), TaskQueue: s.taskQueue,
+	}, payout.LateEventWorkflowType, payout.LateEvent{})
 	_, updateErr := stolen.UpdateWorkflow(testContext(t), client.UpdateWorkflowOptions{
 		WorkflowID: id, UpdateName: payout.UpdateDecide, WaitForStage: client.WorkflowUpdateStageAccepted,
 		Args: []any{payout.DecideRequest{Decision: payout.DecisionConfirm, By: "x"}},
@@ -177,6 +194,7 @@ func TestAGatewaysAccountIsWorthLittle(t *testing.T) {
 	_, listErr := stolen.ListWorkflow(testContext(t), &workflowservice.ListWorkflowExecutionsRequest{})
 	for what, err := range map[string]error{
 		"start": startErr, "decide": updateErr, "reset": resetErr, "query": queryErr, "list": listErr,
+		"take a payout's id": squatErr, "replace a payout": replace(id), "replace a late event": replace(payout.LateEventIDPrefix + "ps_1/x"),
 		"terminate": stolen.TerminateWorkflow(testContext(t), id, "", ""), "cancel": stolen.CancelWorkflow(testContext(t), id, ""),
 	} {
 		var denied *serviceerror.PermissionDenied
