@@ -12,14 +12,15 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// Refusable says of a payload that cannot be good (ErrPayload) whether workflow
-// code may be told so. It is asked with where the value would have gone. If not,
-// the workflow task fails and is tried again: the payout waits for its operator.
+// Refusable says of a payload that cannot be read whether workflow code may be told
+// so: one that cannot be good (ErrPayload), or whose key is missing here. It is asked
+// with where the value would have gone. If not, the workflow task fails and is tried
+// again: the payout waits for its operator.
 //
 // Without it the SDK would hand the error to the workflow, or end the workflow
 // with it: an open payout must not end because a worker was started with the
 // wrong keyset.
-type Refusable func(ctx workflow.Context, destination any) bool
+type Refusable func(ctx workflow.Context, destination any, keyMissing bool) bool
 
 // Use makes a Temporal client encrypt with the keyset: payloads, memo, summaries,
 // details, and what failures say. With a nil keyset nothing is encrypted, and
@@ -28,8 +29,8 @@ func Use(options *client.Options, keyset *Keyset) {
 	use(options, &dataConverter{codec: New(keyset)})
 }
 
-// UseInWorker is Use for a process that runs workflows: what it has no key for
-// fails the workflow task and never the workflow, and so does what is not Refusable.
+// UseInWorker is Use for a process that runs workflows: what it cannot read, and is
+// not Refusable, fails the workflow task and never the workflow.
 func UseInWorker(options *client.Options, keyset *Keyset, refusable Refusable) {
 	use(options, &dataConverter{codec: New(keyset), refusable: refusable})
 }
@@ -112,11 +113,11 @@ func (d *dataConverter) checked(err error, destinations ...any) error {
 	switch {
 	case d.refusable != nil && isVersion(destinations) && (errors.Is(err, ErrKeyMissing) || errors.Is(err, ErrPayload)):
 		panic(fmt.Sprintf("which way this payout went at a change of its workflow cannot be read: %v", err))
-	case d.refusable == nil || !d.ofHistory:
+	case d.refusable == nil || !d.ofHistory || d.mayRefuse(destinations, err):
 		return err
 	case errors.Is(err, ErrKeyMissing):
 		panic(fmt.Sprintf("a worker that cannot read this payout must not run it: %v", err))
-	case errors.Is(err, ErrPayload) && d.ctx != nil && !d.mayRefuse(destinations):
+	case errors.Is(err, ErrPayload) && d.ctx != nil:
 		panic(fmt.Sprintf("a part of the payout's own history cannot be read: %v", err))
 	}
 	return err
@@ -133,8 +134,8 @@ func isVersion(destinations []any) bool {
 }
 
 // mayRefuse goes by the first destination: nothing that comes from outside has a second.
-func (d *dataConverter) mayRefuse(destinations []any) bool {
-	return len(destinations) > 0 && d.refusable(d.ctx, destinations[0])
+func (d *dataConverter) mayRefuse(destinations []any, why error) bool {
+	return why != nil && d.ctx != nil && len(destinations) > 0 && d.refusable(d.ctx, destinations[0], errors.Is(why, ErrKeyMissing))
 }
 
 // failureConverter encrypts what a failure says, bound like any payload; the SDK's own knows no serialization context.

@@ -91,7 +91,16 @@ func TestWorkersNeverMisreadAHistory(t *testing.T) {
 	moved, err := with(writer, otherContext).ToPayload("x")
 	require.NoError(t, err)
 	type outside struct{}
-	refusable := func(_ workflow.Context, destination any) bool { _, ok := destination.(*outside); return ok }
+	type hint struct{}
+	refusable := func(_ workflow.Context, destination any, keyMissing bool) bool {
+		switch destination.(type) {
+		case *outside:
+			return !keyMissing
+		case *hint:
+			return true
+		}
+		return false
+	}
 	worker := func(keyset *codec.Keyset) client.Options {
 		return options(func(o *client.Options) { codec.UseInWorker(o, keyset, refusable) })
 	}
@@ -106,6 +115,7 @@ func TestWorkersNeverMisreadAHistory(t *testing.T) {
 
 	require.Panics(t, func() { _ = inWorkflow(worker(nil)).FromPayload(good, &text) }, "no keyset")
 	require.Panics(t, func() { _ = inWorkflow(worker(newKeyset(t))).FromPayload(good, &event) }, "another keyset, even where a refusal would do")
+	require.ErrorIs(t, inWorkflow(worker(newKeyset(t))).FromPayload(good, &hint{}), codec.ErrKeyMissing)
 	require.Panics(t, func() { _ = inWorkflow(worker(keyset)).FromPayload(moved, &text) })
 	require.Panics(t, func() { _ = inWorkflow(worker(keyset)).FromPayload(clearPayload(`"x"`), &text) })
 

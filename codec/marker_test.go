@@ -28,7 +28,7 @@ func TestAVersionThatCannotBeReadIsNotTakenForNone(t *testing.T) {
 	}
 	replay := func(history *historypb.History) error {
 		o := options(func(o *client.Options) {
-			codec.UseInWorker(o, own, func(workflow.Context, any) bool { return true })
+			codec.UseInWorker(o, own, func(workflow.Context, any, bool) bool { return true })
 		})
 		replayer, err := sdkworker.NewWorkflowReplayerWithOptions(sdkworker.WorkflowReplayerOptions{DataConverter: o.DataConverter, FailureConverter: o.FailureConverter})
 		require.NoError(t, err)

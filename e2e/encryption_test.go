@@ -156,7 +156,10 @@ func TestPayloadsThatAreNotThePayoutsMoveNothing(t *testing.T) {
 	before := s.calls(r, "session/status")
 	s.signalRaw(r, event)
 	s.signalRaw(r, shared.keyset.encrypt(t, other, event))
-	eventually(t, w.ops, "temporal_corrupted_signals_total", `workflow_type="`+payout.WorkflowType+`"`, 2)
+	foreign, err := codec.NewKeyset()
+	require.NoError(t, err)
+	s.signalRaw(r, keyset{keys: foreign}.encrypt(t, r, event)) // nobody has its key
+	eventually(t, w.ops, "temporal_corrupted_signals_total", `workflow_type="`+payout.WorkflowType+`"`, 3)
 	require.Equal(t, before, s.calls(r, "session/status"), "not even a hint")
 
 	s.signalRaw(r, shared.keyset.encrypt(t, r, event)) // the same, encrypted for this payout, is a hint

@@ -23,10 +23,9 @@ import (
 // replayNamespace is that of the SDK's replayer.
 const replayNamespace = "ReplayNamespace"
 
-// decidedBy are the events that say something to a workflow. The others repeat what it has decided.
+// decidedBy are the events that say something to a workflow, without the webhooks, which are hints. The others repeat what it has decided.
 var decidedBy = []enumspb.EventType{
-	enumspb.EVENT_TYPE_ACTIVITY_TASK_COMPLETED, enumspb.EVENT_TYPE_ACTIVITY_TASK_FAILED, enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED,
-	enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED,
+	enumspb.EVENT_TYPE_ACTIVITY_TASK_COMPLETED, enumspb.EVENT_TYPE_ACTIVITY_TASK_FAILED, enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED,
 }
 
 // TestAHistoryWithAMissingKeyDoesNotReplay: a worker that lacks the key of any one

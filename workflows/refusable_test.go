@@ -23,7 +23,11 @@ func TestRefusable(t *testing.T) {
 			&json.RawMessage{}: true, &payout.LateEvent{}: true,
 			&activities.Session{}: false, &payout.Status{}: false, new(string): false,
 		} {
-			require.Equal(t, want, workflows.Refusable(ctx, destination), "%T", destination)
+			require.Equal(t, want, workflows.Refusable(ctx, destination, false), "%T", destination)
+		}
+		require.True(t, workflows.Refusable(ctx, &payout.Event{}, true))
+		for _, destination := range []any{&json.RawMessage{}, &payout.LateEvent{}} {
+			require.False(t, workflows.Refusable(ctx, destination, true), "%T: another worker may have the key", destination)
 		}
 		return nil
 	})
@@ -42,7 +46,7 @@ func TestWhatARunWasHandedIsNotRefusable(t *testing.T) {
 			env.ExecuteWorkflow(func(ctx workflow.Context) error {
 				madeBy(workflow.GetInfo(ctx))
 				for destination, want := range map[any]bool{&json.RawMessage{}: false, &payout.LateEvent{}: false, &payout.Event{}: true} {
-					require.Equal(t, want, workflows.Refusable(ctx, destination), "%T", destination)
+					require.Equal(t, want, workflows.Refusable(ctx, destination, false), "%T", destination)
 				}
 				return nil
 			})
