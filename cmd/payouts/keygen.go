@@ -124,14 +124,15 @@ func generatePEM(bits int) (private, public []byte, err error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: privateDER}), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: publicDER}), nil
 }
 
-// createFile fails if the file exists, even if it appeared a moment ago.
+// createFile fails if the file exists, even if it appeared a moment ago. It ends when the file is on the disk:
+// what is encrypted with a keyset that a crash took away is lost.
 func createFile(path string, content []byte, mode os.FileMode) error {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode) //nolint:gosec // the operator names the folder
 	if err != nil {
 		return fmt.Errorf("creating a key file: %w", err)
 	}
 	_, err = file.Write(content)
-	if err = errors.Join(err, file.Close()); err != nil {
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return fmt.Errorf("writing a key file: %w", err)
 	}
 	return nil
