@@ -18,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"pikepayouts/payout"
 	"pikepayouts/pikesim"
 )
 
@@ -70,6 +71,18 @@ func (w evidenceWriter) Write(text []byte) (int, error) {
 
 func (e *evidence) logger() *slog.Logger {
 	return slog.New(slog.NewJSONHandler(e.of("in-process.log"), &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// hasDatabase is an error if the server kept its tables elsewhere: then there was nothing to search.
+func (e *evidence) hasDatabase() error {
+	content, err := os.ReadFile(e.database())
+	if err != nil {
+		return fmt.Errorf("reading the database: %w", err)
+	}
+	if !bytes.Contains(content, []byte(payout.SearchAttributeState)) {
+		return errors.New("the database that was searched is not the server's")
+	}
+	return nil
 }
 
 func (e *evidence) remove() {
@@ -127,6 +140,23 @@ func forms(secret []byte) [][]byte {
 		all = append(all, []byte(encoded[(offset*8+5)/6:len(encoded)-4]))
 	}
 	return all
+}
+
+// TestTheKeysetIsAmongTheCanaries: the file itself, as somebody could log it, is found.
+func TestTheKeysetIsAmongTheCanaries(t *testing.T) {
+	t.Parallel()
+	encryptedOnly(t)
+	content, err := shared.keyset.keys.JSON()
+	require.NoError(t, err)
+	e, err := newEvidence()
+	require.NoError(t, err)
+	defer e.remove()
+	_, err = e.of("some.log").Write(content)
+	require.NoError(t, err)
+	err = e.search(canaries())
+	for i := range shared.keyset.keys.Keys() {
+		require.ErrorContains(t, err, fmt.Sprintf("key %d of the keyset is in some.log", i+1))
+	}
 }
 
 // TestTheSearchFindsSecrets in every form; a search that finds nothing proves nothing.

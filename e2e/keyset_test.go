@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/base64"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -69,7 +70,9 @@ func (k keyset) write() error {
 	return nil
 }
 
-// material are the keys as Tink writes them into the file.
+const aes256 = 32
+
+// material are the bare keys: Tink writes each into the file as base 64 of a message that ends with it.
 func (k keyset) material() [][]byte {
 	if k.keys == nil {
 		return nil
@@ -80,7 +83,11 @@ func (k keyset) material() [][]byte {
 	}
 	var keys [][]byte
 	for _, found := range regexp.MustCompile(`"value":\s*"([^"]+)"`).FindAllSubmatch(content, -1) {
-		keys = append(keys, found[1])
+		message, err := base64.StdEncoding.DecodeString(string(found[1]))
+		if err != nil || len(message) < aes256 {
+			return nil
+		}
+		keys = append(keys, message[len(message)-aes256:])
 	}
 	return keys
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -76,6 +77,9 @@ func runWithServer(m *testing.M) (int, error) {
 	}
 	if *encrypt { // after the server has stopped: its files are complete
 		err = shared.evidence.search(canaries())
+	}
+	if *encrypt && *temporalServer == "" {
+		err = errors.Join(err, shared.evidence.hasDatabase())
 	}
 	return code, err
 }
