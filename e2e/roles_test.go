@@ -72,7 +72,7 @@ func (g *gatekeeper) mayStart(call string, request frame) bool {
 	}
 	ids, may := g.role.Starts[start.GetWorkflowType().GetName()]
 	replaces := start.GetWorkflowIdConflictPolicy() == enumspb.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING ||
-		start.GetWorkflowIdReusePolicy() == enumspb.WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING
+		start.GetWorkflowIdReusePolicy() == enumspb.WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING //nolint:staticcheck // servers still take it
 	return may && strings.HasPrefix(start.GetWorkflowId(), ids) && !replaces
 }
 
