@@ -168,7 +168,7 @@ func TestPayloadsThatAreNotThePayoutsMoveNothing(t *testing.T) {
 	decision, err := converter.GetDefaultDataConverter().ToPayload(payout.DecideRequest{Decision: payout.DecisionCancel, By: "ann"})
 	require.NoError(t, err)
 	stranger, _ := s.callerWith(nil)
-	for _, raw := range []*commonpb.Payload{decision, shared.keyset.encrypt(t, other, decision)} {
+	for _, raw := range []*commonpb.Payload{decision, shared.keyset.encrypt(t, other, decision), keyset{keys: foreign}.encrypt(t, r, decision)} {
 		handle, err := stranger.UpdateWorkflow(testContext(t), client.UpdateWorkflowOptions{
 			WorkflowID: payout.WorkflowID(r.PayoutID), UpdateName: payout.UpdateDecide, WaitForStage: client.WorkflowUpdateStageCompleted,
 			Args: []any{converter.NewRawValue(raw)},
