@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/sdk/converter"
@@ -22,6 +23,8 @@ import (
 const (
 	// maxServerBody is more than the Web UI sends for the longest page of a history.
 	maxServerBody = 8 << 20
+	// bodyTimeout is enough to send that on a slow line.
+	bodyTimeout = 30 * time.Second
 	// namespaceHeader is how the Web UI and the Temporal CLI say where the payloads are from.
 	namespaceHeader = "X-Namespace"
 	encodePath      = "/encode"
@@ -89,6 +92,7 @@ type refusal struct {
 
 // ServeHTTP implements http.Handler.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // before the token: whoever sends slowly holds a connection
 	if err := s.allowOrigin(w, r); err != nil {
 		s.refuse(w, r, err)
 		return

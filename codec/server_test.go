@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	commonpb "go.temporal.io/api/common/v1"
@@ -211,6 +212,27 @@ func TestOtherRequests(t *testing.T) {
 		response, _ := s.send(tt.method, tt.path, []byte(tt.body))
 		require.Equal(t, tt.want, response.StatusCode, "%s %s", tt.method, tt.path)
 	}
+}
+
+// deadlines keeps the last one that a handler set.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	read time.Time
+}
+
+// SetReadDeadline is what http.ResponseController looks for.
+func (d *deadlines) SetReadDeadline(at time.Time) error {
+	d.read = at
+	return nil
+}
+
+// TestABodyThatNeverComesIsNotWaitedFor, whoever sends it.
+func TestABodyThatNeverComesIsNotWaitedFor(t *testing.T) {
+	s := startServer(t, newKeyset(t), func(c *codec.ServerConfig) { c.Token = "correct-horse-battery" })
+	w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+	s.Config.Handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/decode", strings.NewReader("{")))
+	require.Equal(t, http.StatusUnauthorized, w.Code)
+	require.False(t, w.read.IsZero())
 }
 
 // TestEveryDecodeIsLogged: who and which payouts, never what they say (hazard T4).
