@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -83,6 +85,41 @@ func TestKeysetIsMadeOnceAndRotated(t *testing.T) {
 	entries, err := os.ReadDir(filepath.Dir(path))
 	require.NoError(t, err)
 	require.Len(t, entries, 1)
+}
+
+// TestALinkedKeysetIsRotatedWhereItIs: a mounted secret is a link.
+func TestALinkedKeysetIsRotatedWhereItIs(t *testing.T) {
+	folder := t.TempDir()
+	file, link := filepath.Join(folder, "real.json"), filepath.Join(folder, "keyset.json")
+	require.Equal(t, exitDone, runFake(t, nil, "", "keygen", "--keyset", file).code)
+	require.NoError(t, os.Symlink(file, link))
+	require.Equal(t, exitDone, runFake(t, nil, "", "keygen", "--keyset", link, "--rotate").code)
+	info, err := os.Lstat(link)
+	require.NoError(t, err)
+	require.NotZero(t, info.Mode()&os.ModeSymlink)
+	rotated, err := config.ReadKeyset(file)
+	require.NoError(t, err)
+	require.Len(t, rotated.Keys(), 3)
+}
+
+// TestRotationsAtOnce: whatever succeeds has added a key of its own.
+func TestRotationsAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keyset.json")
+	require.Equal(t, exitDone, runFake(t, nil, "", "keygen", "--keyset", path).code)
+	var done atomic.Int64
+	var rotations sync.WaitGroup
+	for range 20 {
+		rotations.Go(func() {
+			if _, err := rotateKeyset(path); err == nil {
+				done.Add(1)
+			}
+		})
+	}
+	rotations.Wait()
+	keyset, err := config.ReadKeyset(path)
+	require.NoError(t, err)
+	require.Positive(t, done.Load())
+	require.Len(t, keyset.Keys(), 2+int(done.Load()))
 }
 
 func TestAKeysetThatCannotBeRotatedStaysAsItIs(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"pikepayouts/codec"
@@ -53,11 +54,14 @@ func makeKeyset(path string) (*codec.Keyset, error) {
 	return keyset, nil
 }
 
-// rotateKeyset puts the new file in the old one's place in one step: nobody sees half of it.
+// rotateKeyset puts the new file in the old one's place in one step: nobody sees half of it, and two rotations at once cannot lose a key.
 func rotateKeyset(path string) (*codec.Keyset, error) {
 	old, err := config.ReadKeyset(path)
 	if err != nil {
 		return nil, fmt.Errorf("%s is not usable: %w", path, err)
+	}
+	if path, err = filepath.EvalSymlinks(path); err != nil { // else the link would be replaced
+		return nil, fmt.Errorf("finding the keyset: %w", err)
 	}
 	keyset, err := old.Rotate()
 	if err != nil {
@@ -72,6 +76,10 @@ func rotateKeyset(path string) (*codec.Keyset, error) {
 		return nil, fmt.Errorf("%s exists: another rotation is under way, or one was cut off; delete it if none is", next)
 	} else if err != nil {
 		return nil, err
+	}
+	if now, err := config.ReadKeyset(path); err != nil || !slices.Equal(now.Keys(), old.Keys()) {
+		_ = os.Remove(next)
+		return nil, fmt.Errorf("%s was changed at this very moment; look at it and try again", path)
 	}
 	if err := os.Rename(next, path); err != nil {
 		return nil, fmt.Errorf("rotating %s: %w", path, err)
