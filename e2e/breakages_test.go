@@ -117,7 +117,7 @@ func breakages() []breakage {
 			{payloads, "[]string{encoding, b.namespace, b.workflowID}", "[]string{encoding}"},
 		}},
 		{"a worker without the key goes on", "T3", "codec", "TestWorkersNeverMisreadAHistory", []edit{
-			{converters, "case d.refusable == nil || !d.ofHistory:", "case true:"},
+			{converters, "case d.refusable == nil || !d.ofHistory || d.mayRefuse(destinations, err):", "case true:"},
 		}},
 		{"failures are in clear", "T1", "codec", "TestFailuresAreEncrypted", []edit{
 			{converters, "EncodeCommonAttributes: c.codec.keyset != nil", "EncodeCommonAttributes: false"},
