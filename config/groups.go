@@ -99,11 +99,7 @@ func (r *reader) observeOnly() bool {
 		ObserveOnly string `env:"PAYOUTS_OBSERVE_ONLY,default=false"`
 	}
 	r.read(&v)
-	observeOnly, err := strconv.ParseBool(v.ObserveOnly)
-	if err != nil {
-		r.problem("PAYOUTS_OBSERVE_ONLY", "must be true or false")
-	}
-	return observeOnly
+	return r.boolean("PAYOUTS_OBSERVE_ONLY", v.ObserveOnly)
 }
 
 func (r *reader) rateLimit() float64 {
@@ -156,6 +152,14 @@ func (r *reader) webhooks() Webhooks {
 	return config
 }
 
+func (r *reader) boolean(variable, value string) bool {
+	parsed, err := strconv.ParseBool(value)
+	if err != nil {
+		r.problem(variable, "must be true or false")
+	}
+	return parsed
+}
+
 func (r *reader) duration(variable, text string, longest time.Duration) time.Duration {
 	d, err := time.ParseDuration(text)
 	if err != nil || d <= 0 || d > longest {
@@ -204,13 +208,11 @@ func (r *reader) codecServer() CodecServer {
 			config.Origins = append(config.Origins, origin)
 		}
 	}
-	var err error
-	if config.ShowCards, err = strconv.ParseBool(v.ShowCards); err != nil {
-		r.problem("PAYOUTS_CODEC_SHOW_CARDS", "must be true or false")
-	}
+	config.ShowCards = r.boolean("PAYOUTS_CODEC_SHOW_CARDS", v.ShowCards)
 	if v.TokenFile != "" {
-		config.Token, err = readToken(v.TokenFile)
+		token, err := readToken(v.TokenFile)
 		r.check("PAYOUTS_CODEC_TOKEN_FILE", isUnusable(err))
+		config.Token = token
 	}
 	return config
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"iter"
-	"log/slog"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -46,7 +45,7 @@ func (a *app) withPayouts(ctx context.Context, do func(payouts) error) error {
 	}
 	defer traces.Stop(ctx)
 	caller.Temporal.Interceptors = traces.Interceptors()
-	temporal, err := dialTemporal(ctx, caller.Temporal, slog.New(slog.DiscardHandler))
+	temporal, err := dialTemporal(ctx, caller.Temporal, quietLogger())
 	if err != nil {
 		return err
 	}
