@@ -127,7 +127,7 @@ func (s *stack) cancelReadyOnes(cells []*ambiguity) {
 		if cell.fault.Call != pikesim.StepCancel {
 			continue
 		}
-		s.eventuallyWithin(cell.r, payout.StateAwaitingDecision, 5*time.Minute)
+		s.eventually(cell.r, payout.StateAwaitingDecision)
 		_, err := s.starter.Cancel(testContext(s.t), cell.r.PayoutID, "ann", "")
 		require.NoError(s.t, err)
 	}

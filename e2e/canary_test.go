@@ -73,6 +73,19 @@ func (e *evidence) logger() *slog.Logger {
 	return slog.New(slog.NewJSONHandler(e.of("in-process.log"), &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
+// showServerErrors prints the last words of the servers: by them a server that fails is told from a payout that does.
+func (e *evidence) showServerErrors(to io.Writer) {
+	content, err := os.ReadFile(filepath.Join(e.folder, "temporal.log"))
+	if err != nil {
+		return // no server got as far as a word
+	}
+	lines := strings.Split(strings.TrimSpace(string(content)), "\n")
+	fmt.Fprintln(to, "e2e: the last lines of the Temporal servers' log:")
+	for _, line := range lines[max(0, len(lines)-20):] {
+		fmt.Fprintf(to, "  %.500s\n", line)
+	}
+}
+
 // hasDatabase is an error if the server kept its tables elsewhere: then there was nothing to search.
 func (e *evidence) hasDatabase() error {
 	content, err := os.ReadFile(e.database())

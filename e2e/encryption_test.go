@@ -214,8 +214,8 @@ func TestRotationWhilePayoutsRun(t *testing.T) {
 		require.NoError(t, err)
 		w.stop()
 		w = startProcess(t, environment, "worker")
-		_, err = s.starterWith(before).Get(testContext(t), r.PayoutID)
-		require.NoError(t, err)
+		early := s.starterWith(before)
+		require.Eventually(t, func() bool { _, err = early.Get(testContext(t), r.PayoutID); return err == nil }, 2*time.Minute, 50*time.Millisecond)
 	}
 	approve("dea", keys.keys)
 	status, err := s.starterWith(keys.keys).Wait(testContext(t), r.PayoutID)

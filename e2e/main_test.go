@@ -72,6 +72,9 @@ func runWithServer(m *testing.M) (int, error) {
 	}
 	defer shared.keyset.remove()
 	code, err := runOn(ctx, m)
+	if code != 0 {
+		shared.evidence.showServerErrors(os.Stderr)
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"pikepayouts/activities"
@@ -219,18 +220,14 @@ func (s *stack) calls(r payout.Request, method string) int {
 	return n
 }
 
-// eventually waits for a state of the payout.
+// eventually waits for a state of the payout: longer than any settle delay, on a machine that is busy with other things.
 func (s *stack) eventually(r payout.Request, state payout.State) {
 	s.t.Helper()
-	s.eventuallyWithin(r, state, time.Minute)
-}
-
-func (s *stack) eventuallyWithin(r payout.Request, state payout.State, limit time.Duration) {
-	s.t.Helper()
-	require.Eventually(s.t, func() bool {
+	require.EventuallyWithT(s.t, func(c *assert.CollectT) {
 		status, err := s.starter.Get(testContext(s.t), r.PayoutID)
-		return err == nil && status.State == state
-	}, limit, 50*time.Millisecond, "never %s", state)
+		require.NoError(c, err)
+		require.Equal(c, state, status.State, status.NextStep)
+	}, 5*time.Minute, 50*time.Millisecond, "never %s", state)
 }
 
 // behave sets what the simulator does with a payout to come.
