@@ -113,6 +113,12 @@ func LoadCaller(ctx context.Context, lookuper envconfig.Lookuper) (Caller, error
 	return result(Caller{Temporal: r.temporal(), Keyset: r.keyset(), TaskQueue: r.taskQueue(), Traces: r.traces()}, r)
 }
 
+// LoadSetup reads where Temporal is: `payouts setup` touches no payout. The error is an *Error.
+func LoadSetup(ctx context.Context, lookuper envconfig.Lookuper) (client.Options, error) {
+	r := newReader(ctx, lookuper)
+	return result(r.temporal(), r)
+}
+
 // LoadCodecServer reads a CodecServer. The error is an *Error.
 func LoadCodecServer(ctx context.Context, lookuper envconfig.Lookuper) (CodecServer, error) {
 	r := newReader(ctx, lookuper)

@@ -455,6 +455,17 @@ func TestTemporalMetadata(t *testing.T) {
 	require.Equal(t, "pay", headers["team"])
 }
 
+// TestSetupReadsOnlyWhereTemporalIs: a keyset that is elsewhere, or a wrong variable of traces, does not stop it.
+func TestSetupReadsOnlyWhereTemporalIs(t *testing.T) {
+	temporal, err := config.LoadSetup(t.Context(), with(none(t), environment{
+		"TEMPORAL_NAMESPACE": "payments", "PAYOUTS_ENCRYPTION_KEYSET_FILE": "/" + canary, "OTEL_EXPORTER_OTLP_PROTOCOL": canary, "OTEL_TRACES_EXPORTER": "otlp",
+	}).lookuper())
+	require.NoError(t, err)
+	require.Equal(t, "payments", temporal.Namespace)
+	_, err = config.LoadSetup(t.Context(), with(none(t), environment{"TEMPORAL_TLS": "perhaps"}).lookuper())
+	require.Equal(t, []string{"TEMPORAL_TLS"}, variablesIn(t, err))
+}
+
 func TestTokenInfoAndSimulator(t *testing.T) {
 	tokenInfo, err := config.LoadTokenInfo(t.Context(), worker(t).lookuper())
 	require.NoError(t, err)

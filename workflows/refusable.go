@@ -11,7 +11,7 @@ import (
 // Refusable says which payloads a worker may refuse and go on (codec.Refusable):
 // what comes from outside. A webhook is dropped, also one whose key is missing: it
 // is a hint, and else whoever can signal could stop every payout for ever with a key
-// that nobody has (hazard W23). A person's update is rejected, and a payout that was
+// that nobody has (hazard W23). A person's update is rejected (SDK 1.50 does so without asking here), and a payout that was
 // started in clear fails before its first step. Everything else is a payout's own history: with a part of that
 // unreadable, it must not go on, and not end either. So is what a run was given by
 // the one that it continues, or was reset from: money may be under way.

@@ -35,11 +35,11 @@ Temporal is found by TEMPORAL_ADDRESS and the other TEMPORAL_* variables.`,
 	var format outputFormat
 	format.addFlag(command)
 	command.RunE = func(command *cobra.Command, _ []string) error {
-		settings, err := config.LoadCaller(command.Context(), a.lookuper)
+		temporal, err := config.LoadSetup(command.Context(), a.lookuper)
 		if err != nil {
 			return err //nolint:wrapcheck // it says everything, one line per variable
 		}
-		answer, err := setUp(command.Context(), settings)
+		answer, err := setUp(command.Context(), temporal)
 		if err != nil {
 			return err
 		}
@@ -52,9 +52,9 @@ Temporal is found by TEMPORAL_ADDRESS and the other TEMPORAL_* variables.`,
 	return command
 }
 
-func setUp(ctx context.Context, settings config.Caller) (setupAnswer, error) {
-	answer := setupAnswer{Namespace: cmp.Or(settings.Temporal.Namespace, client.DefaultNamespace), Added: []string{}, Existing: []string{}}
-	c, err := dialTemporal(ctx, settings.Temporal, quietLogger())
+func setUp(ctx context.Context, temporal client.Options) (setupAnswer, error) {
+	answer := setupAnswer{Namespace: cmp.Or(temporal.Namespace, client.DefaultNamespace), Added: []string{}, Existing: []string{}}
+	c, err := dialTemporal(ctx, temporal, quietLogger())
 	if err != nil {
 		return setupAnswer{}, err
 	}
