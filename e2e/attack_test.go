@@ -398,7 +398,8 @@ func TestAttackByCopies(t *testing.T) {
 	require.Zero(t, s.calls(r, "session/confirm"))
 }
 
-// sendCopies sends the deliveries in turn to the gateways in turn, as many at once as there are clients.
+// sendCopies sends the deliveries in turn to the gateways in turn, as many at once as there are clients;
+// what is answered 503, because Temporal is busy, is sent again, as Pike would.
 func sendCopies(t *testing.T, f *gatewayFleet, copies, clients int, deliveries ...delivery) {
 	t.Helper()
 	start := make(chan struct{})
@@ -409,8 +410,13 @@ func sendCopies(t *testing.T, f *gatewayFleet, copies, clients int, deliveries .
 			<-start
 			pikeClient := newPike()
 			for n := sent.Add(1); n <= int64(copies); n = sent.Add(1) {
-				if a := deliveries[int(n)%len(deliveries)].send(testContext(t), pikeClient, f.urls()[0]); a.err != nil || a.status != http.StatusOK {
-					return fmt.Errorf("copy %d was answered %d: %w", n, a.status, a.err)
+				d := deliveries[int(n)%len(deliveries)]
+				a := d.send(testContext(t), pikeClient, f.urls()[0])
+				for a.status == http.StatusServiceUnavailable {
+					a = d.send(testContext(t), pikeClient, f.urls()[0])
+				}
+				if a.err != nil || a.status != http.StatusOK {
+					return fmt.Errorf("copy %d was answered %d: %v", n, a.status, a.err)
 				}
 			}
 			return nil
