@@ -415,8 +415,11 @@ func sendCopies(t *testing.T, f *gatewayFleet, copies, clients int, deliveries .
 				for a.status == http.StatusServiceUnavailable {
 					a = d.send(testContext(t), pikeClient, f.urls()[0])
 				}
-				if a.err != nil || a.status != http.StatusOK {
-					return fmt.Errorf("copy %d was answered %d: %v", n, a.status, a.err)
+				if a.err != nil {
+					return fmt.Errorf("sending copy %d: %w", n, a.err)
+				}
+				if a.status != http.StatusOK {
+					return fmt.Errorf("copy %d was answered %d", n, a.status)
 				}
 			}
 			return nil

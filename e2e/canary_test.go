@@ -80,9 +80,9 @@ func (e *evidence) showServerErrors(to io.Writer) {
 		return // no server got as far as a word
 	}
 	lines := strings.Split(strings.TrimSpace(string(content)), "\n")
-	fmt.Fprintln(to, "e2e: the last lines of the Temporal servers' log:")
+	_, _ = fmt.Fprintln(to, "e2e: the last lines of the Temporal servers' log:")
 	for _, line := range lines[max(0, len(lines)-20):] {
-		fmt.Fprintf(to, "  %.500s\n", line)
+		_, _ = fmt.Fprintf(to, "  %.500s\n", line)
 	}
 }
 
