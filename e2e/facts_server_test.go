@@ -13,7 +13,7 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// TestFactCutOffCallsDoNotEndADevServer: with SQLite's driver before 1.37, which Temporal CLI 1.5.1 pins by itself, one call
+// TestFactCutOffCallsDoNotEndADevServer: with SQLite's driver 1.34.1, which Temporal CLI 1.5.1 pins by itself, one call
 // whose caller goes away at the wrong moment interrupts the server's only connection to its database for good; from then on
 // it answers "Namespace default is not found" to every start. Killed gateways and workers are such callers.
 // Leaning on it: tools/go.mod, which pins a newer driver; every test on a dev server that kills processes.
